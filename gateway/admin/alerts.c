@@ -9,73 +9,59 @@
 #include "gateway/admin/alerts_private.h"
 
 static const struct alert_description descriptions[ALERT_COUNT] = {
-#define ROW(ID, name, kind, unit, falls, sentence)                                                                     \
-	[ALERT_##ID] = { "Jitney" name, ALERT_OF_##kind, ALERT_I##unit, falls, sentence },
-	ROW(ERRORS, "ErrorsBurn", GATEWAY, N_PERCENT, false, "%s of the calls of the last five minutes failed") ROW(
-		P99, "Slow", TOOL, N_US, false,
-		"one call in a hundred takes %s or longer") ROW(TOOL_FAILS, "ToolFails", TOOL, N_PERCENT, false,
-								"%s of its calls fail") ROW(OUTCOME_UNKNOWN,
-											    "OutcomeUnknown", TOOL,
-											    N_EVENTS, false, "calls were sent, and nobody knows whether they took effect: %s")
-		ROW(REFUSES, "Refuses", GATEWAY, N_EVENTS, false, "callers are turned away, since a bound of the gateway is reached: %s within a minute") ROW(
-			ENDPOINT_EJECTED, "EndpointEjected", ENDPOINT, S_SO,
-			false, "it is left alone") ROW(UPSTREAM_DOWN, "UpstreamDown", UPSTREAM, S_SO,
-						       false, "no endpoint can be used")
-			ROW(LINE_STANDS, "LineStands", UPSTREAM, N_US, false, "a new call waits %s for its turn") ROW(
-				SHEDS,
-				"Sheds", UPSTREAM, N_EVENTS, false,
-				"calls are refused, since their answer would come too late: %s within a minute")
-				ROW(RETRY_BUDGET_SPENT, "RetryBudgetSpent", UPSTREAM, N_PERCENT, true, "%s of the budget for repeats is left: what fails is not tried again") ROW(
-					PROCESS_RESTARTS, "ProcessRestarts", UPSTREAM, N_EVENTS, false,
-					"its programs crashed %s times within a quarter of an hour") ROW(TOOLS_STALE,
-													 "ToolsStale",
-													 UPSTREAM, S_SO,
-													 false, "it does not list its tools; those it had stay in use")
-					ROW(TOOL_CHANGED, "ToolChanged", UPSTREAM, N_EVENTS, false, "it changed what it says of tools: %s times within a quarter of an hour") ROW(
-						HIT_RATIO_FELL,
-						"HitRatioFell",
-						GATEWAY, N_PERCENT,
-						true, "memory answers %s of what it answered in the day before")
-						ROW(REDIS_DOWN, "RedisDown", GATEWAY, S_SO, false, "Redis does not answer; calls go on without it") ROW(
-							REDIS_BREAKER_OPEN,
-							"RedisBreakerOpen",
-							GATEWAY, S_SO, false,
-							"Redis is too slow; calls go on without it")
-							ROW(DISK_CACHE_FAILS, "DiskCacheFails", GATEWAY, N_EVENTS,
-							    false,
-							    "the disk tier is in trouble: %s times within a quarter of an hour")
-								ROW(MEMORY_NEAR_BOUND, "MemoryNearBound", GATEWAY,
-								    N_PERCENT, false,
-								    "%s of limits.in_flight_bytes is held")
-									ROW(CONNECTIONS_NEAR_BOUND,
-									    "ConnectionsNearBound",
-									    GATEWAY, N_PERCENT,
-									    false, "%s of limits.connections is in use")
-										ROW(DESCRIPTORS_NEAR_BOUND,
-										    "DescriptorsNearBound",
-										    GATEWAY, N_PERCENT,
-										    false,
-										    "%s of the file descriptors is in use")
-											ROW(LOOP_LAG, "LoopLag", WORKER,
-											    N_US, false,
-											    "one turn of it took %s: all its other calls waited")
-												ROW(WORKER_FULL,
-												    "WorkerFull",
-												    WORKER,
-												    N_PERCENT, false,
-												    "it is busy for %s of its time")
-													ROW(RELOAD_FAILED,
-													    "ReloadFailed",
-													    GATEWAY,
-													    S_SO, false,
-													    "the configuration on disk is not in order")
-														ROW(LOG_LOSES_LINES,
-														    "LogLosesLines",
-														    GATEWAY,
-														    N_EVENTS,
-														    false,
-														    "lines of the log are missing: %s")
+/* clang-format off */
+#define ROW(ID, name, kind, unit, falls, sentence) \
+	[ALERT_##ID] = { "Jitney" name, ALERT_OF_##kind, ALERT_I##unit, falls, sentence }
+	ROW(ERRORS, "ErrorsBurn", GATEWAY, N_PERCENT, false,
+	    "%s of the calls of the last five minutes failed"),
+	ROW(P99, "Slow", TOOL, N_US, false,
+	    "one call in a hundred takes %s or longer"),
+	ROW(TOOL_FAILS, "ToolFails", TOOL, N_PERCENT, false,
+	    "%s of its calls fail"),
+	ROW(OUTCOME_UNKNOWN, "OutcomeUnknown", TOOL, N_EVENTS, false,
+	    "calls were sent, and nobody knows whether they took effect: %s"),
+	ROW(REFUSES, "Refuses", GATEWAY, N_EVENTS, false,
+	    "callers are turned away, since a bound of the gateway is reached: %s within a minute"),
+	ROW(ENDPOINT_EJECTED, "EndpointEjected", ENDPOINT, S_SO, false,
+	    "it is left alone"),
+	ROW(UPSTREAM_DOWN, "UpstreamDown", UPSTREAM, S_SO, false,
+	    "no endpoint can be used"),
+	ROW(LINE_STANDS, "LineStands", UPSTREAM, N_US, false,
+	    "a new call waits %s for its turn"),
+	ROW(SHEDS, "Sheds", UPSTREAM, N_EVENTS, false,
+	    "calls are refused, since their answer would come too late: %s within a minute"),
+	ROW(RETRY_BUDGET_SPENT, "RetryBudgetSpent", UPSTREAM, N_PERCENT, true,
+	    "%s of the budget for repeats is left: what fails is not tried again"),
+	ROW(PROCESS_RESTARTS, "ProcessRestarts", UPSTREAM, N_EVENTS, false,
+	    "its programs crashed %s times within a quarter of an hour"),
+	ROW(TOOLS_STALE, "ToolsStale", UPSTREAM, S_SO, false,
+	    "it does not list its tools; those it had stay in use"),
+	ROW(TOOL_CHANGED, "ToolChanged", UPSTREAM, N_EVENTS, false,
+	    "it changed what it says of tools: %s times within a quarter of an hour"),
+	ROW(HIT_RATIO_FELL, "HitRatioFell", GATEWAY, N_PERCENT, true,
+	    "memory answers %s of what it answered in the day before"),
+	ROW(REDIS_DOWN, "RedisDown", GATEWAY, S_SO, false,
+	    "Redis does not answer; calls go on without it"),
+	ROW(REDIS_BREAKER_OPEN, "RedisBreakerOpen", GATEWAY, S_SO, false,
+	    "Redis is too slow; calls go on without it"),
+	ROW(DISK_CACHE_FAILS, "DiskCacheFails", GATEWAY, N_EVENTS, false,
+	    "the disk tier is in trouble: %s times within a quarter of an hour"),
+	ROW(MEMORY_NEAR_BOUND, "MemoryNearBound", GATEWAY, N_PERCENT, false,
+	    "%s of limits.in_flight_bytes is held"),
+	ROW(CONNECTIONS_NEAR_BOUND, "ConnectionsNearBound", GATEWAY, N_PERCENT, false,
+	    "%s of limits.connections is in use"),
+	ROW(DESCRIPTORS_NEAR_BOUND, "DescriptorsNearBound", GATEWAY, N_PERCENT, false,
+	    "%s of the file descriptors is in use"),
+	ROW(LOOP_LAG, "LoopLag", WORKER, N_US, false,
+	    "one turn of it took %s: all its other calls waited"),
+	ROW(WORKER_FULL, "WorkerFull", WORKER, N_PERCENT, false,
+	    "it is busy for %s of its time"),
+	ROW(RELOAD_FAILED, "ReloadFailed", GATEWAY, S_SO, false,
+	    "the configuration on disk is not in order"),
+	ROW(LOG_LOSES_LINES, "LogLosesLines", GATEWAY, N_EVENTS, false,
+	    "lines of the log are missing: %s"),
 #undef ROW
+	/* clang-format on */
 };
 
 const struct alert_description *alert_description(enum alert alert)
@@ -147,7 +133,8 @@ void alerts_free(struct alerts *alerts)
 
 /* --- judgement --- */
 
-enum alert_severity alert_severity_of(const struct alert_entry *entry)
+/* The worst severity that fires; ALERT_SEVERITY_COUNT: none does. */
+static enum alert_severity worst_severity(const struct alert_entry *entry)
 {
 	if (entry->latches[ALERT_SEVERITY_CRITICAL].fires)
 		return ALERT_SEVERITY_CRITICAL;
@@ -225,7 +212,7 @@ static bool turn_latches(struct alerts *alerts, struct alert_entry *entry, const
 			 uint64_t now_us)
 {
 	double thresholds[ALERT_SEVERITY_COUNT];
-	enum alert_severity before = alert_severity_of(entry);
+	enum alert_severity before = worst_severity(entry);
 	bool falls = descriptions[entry->alert].falls;
 	read_thresholds(entry->alert, options, thresholds);
 	for (enum alert_severity i = 0; i < ALERT_SEVERITY_COUNT; i++) {
@@ -234,7 +221,7 @@ static bool turn_latches(struct alerts *alerts, struct alert_entry *entry, const
 		if (entry->latches[i].fires || alert_is_beyond(entry->value, thresholds[i], falls))
 			entry->threshold = thresholds[i];
 	}
-	enum alert_severity severity = alert_severity_of(entry);
+	enum alert_severity severity = worst_severity(entry);
 	if (before == ALERT_SEVERITY_COUNT && severity != before)
 		entry->since_us = clock_wall_us();
 	return severity != before;
@@ -257,8 +244,8 @@ void alert_judge(struct look *look, enum alert alert, size_t subject, size_t ups
 	if (beyond)
 		describe_entry(entry, reason);
 	if (turn_latches(alerts, entry, options, look->now_us))
-		alert_tell(alerts, entry, alert_severity_of(entry));
-	if (!beyond && alert_severity_of(entry) == ALERT_SEVERITY_COUNT)
+		alert_tell(alerts, entry, worst_severity(entry));
+	if (!beyond && worst_severity(entry) == ALERT_SEVERITY_COUNT)
 		remove_entry(alerts, entry);
 }
 
@@ -273,7 +260,7 @@ static void forget_gone(const struct look *look)
 			for (enum alert_severity i = 0; i < ALERT_SEVERITY_COUNT; i++)
 				if (entry->latches[i].fires)
 					count_firing(alerts, entry->alert, i, false);
-			if (alert_severity_of(entry) != ALERT_SEVERITY_COUNT)
+			if (worst_severity(entry) != ALERT_SEVERITY_COUNT)
 				alert_tell(alerts, entry, ALERT_SEVERITY_COUNT);
 			remove_entry(alerts, entry);
 		}
@@ -302,7 +289,7 @@ static void put_entries(const struct alerts *alerts, bool firing, struct buf *ou
 	const struct alert_entry *entry;
 	const char *comma = "";
 	TAILQ_FOREACH (entry, &alerts->entries, next) {
-		enum alert_severity severity = alert_severity_of(entry);
+		enum alert_severity severity = worst_severity(entry);
 		if ((severity != ALERT_SEVERITY_COUNT) != firing)
 			continue;
 		buf_put_text(out, comma);

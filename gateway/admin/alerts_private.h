@@ -103,8 +103,6 @@ void alert_judge(struct look *look, enum alert alert, size_t subject, size_t ups
 /* Append what is known of an entry, as an object. severity: ALERT_SEVERITY_COUNT: it does not fire (yet). */
 void alert_put_entry(const struct alerts *alerts, const struct alert_entry *entry, enum alert_severity severity,
 		     struct buf *out);
-/* The worst severity that fires; ALERT_SEVERITY_COUNT: none does. */
-enum alert_severity alert_severity_of(const struct alert_entry *entry);
 /* It fires by another severity than before, or (gone, or ALERT_SEVERITY_COUNT) it is over: to the log, and for the webhook. */
 void alert_tell(struct alerts *alerts, struct alert_entry *entry, enum alert_severity severity);
 /* What this look has brought goes out. */
