@@ -56,14 +56,6 @@ static bool has_route(const struct addrinfo *info)
 	return way;
 }
 
-static bool is_known(const struct resolved *resolved, const char *address)
-{
-	for (size_t i = 0; i < resolved->count; i++)
-		if (strcmp(resolved->addresses[i], address) == 0)
-			return true;
-	return false;
-}
-
 /* Appended; what is neither IPv4 nor IPv6, or is there already, is left out. */
 static void add_address(const struct addrinfo *info, struct resolved *resolved)
 {
@@ -73,7 +65,7 @@ static void add_address(const struct addrinfo *info, struct resolved *resolved)
 			  : info->ai_family == AF_INET ? (const void *)&v4->sin_addr
 						       : NULL;
 	char *place = resolved->addresses[resolved->count];
-	if (raw && inet_ntop(info->ai_family, raw, place, INET6_ADDRSTRLEN) && !is_known(resolved, place))
+	if (raw && inet_ntop(info->ai_family, raw, place, INET6_ADDRSTRLEN) && !resolved_has(resolved, place))
 		resolved->count++;
 }
 

@@ -11,6 +11,7 @@
 
 #include <netinet/in.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/compiler.h"
 #include "base/loop.h"
@@ -26,6 +27,14 @@ struct resolved {
 	size_t count;
 	char addresses[RESOLVED_MAX][INET6_ADDRSTRLEN];
 };
+
+static inline bool resolved_has(const struct resolved *resolved, const char *address)
+{
+	for (size_t i = 0; i < resolved->count; i++)
+		if (strcmp(resolved->addresses[i], address) == 0)
+			return true;
+	return false;
+}
 
 /* Start looking; `loop` is woken when it has ended, and outlives it. NULL: no memory, or no thread. Any thread. */
 struct resolve *resolve_start(const char *host, struct loop *loop) MUST_CHECK;

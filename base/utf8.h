@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* utf8.h: one character of UTF-8 (RFC 3629) at a time, for those who copy text that others wrote. */
+/* utf8.h: for those who copy text that others wrote: one character of UTF-8 (RFC 3629) at a time, control bytes. */
 #ifndef JITNEY_BASE_UTF8_H
 #define JITNEY_BASE_UTF8_H
 
@@ -14,6 +14,15 @@ static inline struct slice utf8_without_mark(struct slice text)
 	if (text.len >= 3 && memcmp(text.at, "\xEF\xBB\xBF", 3) == 0)
 		return (struct slice){ text.at + 3, text.len - 3 };
 	return text;
+}
+
+/* Whether a control byte other than a tab is in it: no header's value may hold one (RFC 9110, 5.5). */
+static inline bool text_has_control(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (((unsigned char)text.at[i] < 0x20 && text.at[i] != '\t') || text.at[i] == 0x7f)
+			return true;
+	return false;
 }
 
 /* Whether at[1..count] are continuation bytes and at[1] lies in low..high. */

@@ -47,6 +47,16 @@ static bool read_seconds(const char *text, uint64_t *us)
 	return true;
 }
 
+const char *cli_read_interval(const char *text, uint64_t *us)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+	if (end == text || *end || !(seconds >= 0.1 && seconds <= 3600))
+		return "--interval wants a number of seconds, from 0.1 to 3600";
+	*us = (uint64_t)(seconds * (double)CLOCK_US_PER_S);
+	return NULL;
+}
+
 void cli_begin_options(const struct cli_server *usual, struct cli_client *setup)
 {
 	const char *server = getenv(usual->variable);

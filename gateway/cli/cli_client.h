@@ -28,6 +28,9 @@ struct cli_client {
 
 /* Says so on standard error; returns the exit code. */
 int cli_wrong_usage(const char *command, const char *what);
+/* Seconds between two looks at a gateway. NULL, or what is wrong. */
+const char *cli_read_interval(const char *text, uint64_t *us) MUST_CHECK;
+
 /* For a command with options of its own beside these: begin with what holds if nothing is said; then take one that getopt
  * has read, by its letter (u, t, H, n, f, v, h). NULL, or what is wrong, for any other letter too. */
 void cli_begin_options(const struct cli_server *usual, struct cli_client *setup);

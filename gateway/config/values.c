@@ -4,6 +4,7 @@
 #include <sys/un.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "gateway/config/config_private.h"
 
 struct unit {
@@ -252,10 +253,5 @@ const char *value_header_name(struct slice text)
 
 const char *value_header(struct slice text)
 {
-	for (size_t i = 0; i < text.len; i++) {
-		unsigned char c = (unsigned char)text.at[i];
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return "a header's value must not hold line breaks or other control bytes";
-	}
-	return NULL;
+	return text_has_control(text) ? "a header's value must not hold line breaks or other control bytes" : NULL;
 }

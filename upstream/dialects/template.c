@@ -8,6 +8,7 @@
 
 #include "base/hex.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "upstream/dialects/path_guard.h"
 
 struct part {
@@ -257,14 +258,6 @@ static enum template_result refuse_part(struct template_fault *fault, const stru
 	return TEMPLATE_REFUSED;
 }
 
-static bool has_control(struct slice text)
-{
-	for (size_t i = 0; i < text.len; i++)
-		if (((unsigned char)text.at[i] < 0x20 && text.at[i] != '\t') || text.at[i] == 0x7f)
-			return true;
-	return false;
-}
-
 /* Whether a text of several segments has an empty one. */
 static bool has_empty_segment(struct slice text)
 {
@@ -291,7 +284,7 @@ static const char *segment_fault(const struct part *part, struct slice text)
 static const char *text_fault(enum template_place place, const struct part *part, struct slice text)
 {
 	if (place == TEMPLATE_HEADER)
-		return has_control(text) ? "holds a line break or another control character" : NULL;
+		return text_has_control(text) ? "holds a line break or another control character" : NULL;
 	return place == TEMPLATE_PATH ? segment_fault(part, text) : NULL;
 }
 

@@ -87,21 +87,13 @@ void addresses_fini(struct roster *roster)
 
 /* --- coming and going --- */
 
-static bool is_among(const char *address, const struct resolved *resolved)
-{
-	for (size_t i = 0; i < resolved->count; i++)
-		if (strcmp(resolved->addresses[i], address) == 0)
-			return true;
-	return false;
-}
-
 /* Those that are gone. True: there were some. */
 static bool drop_others(struct roster *roster, const struct place *place, const struct resolved *resolved)
 {
 	bool dropped = false;
 	for (size_t i = place->first + 1; i < place->first + place->room; i++) {
 		struct endpoint *endpoint = &roster->set->endpoints[i];
-		if (endpoint->absent || is_among(roster->hosts[i].address, resolved))
+		if (endpoint->absent || resolved_has(resolved, roster->hosts[i].address))
 			continue;
 		endpoint_leave(endpoint);
 		dropped = true;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/utf8.h"
 #include "upstream/provider.h"
 
 enum {
@@ -24,14 +25,6 @@ enum {
 };
 
 /* --- headers --- */
-
-static bool one_line(struct slice text)
-{
-	for (size_t i = 0; i < text.len; i++)
-		if (((unsigned char)text.at[i] < 0x20 && text.at[i] != '\t') || text.at[i] == 0x7f)
-			return false;
-	return true;
-}
 
 static struct slice trim_blanks(struct slice text)
 {
@@ -48,7 +41,7 @@ bool http_exchange_put_header(struct http_exchange *exchange, struct slice name,
 			      bool *no_memory)
 {
 	*no_memory = false;
-	if (!one_line(name) || (value && !one_line(*value)))
+	if (text_has_control(name) || (value && text_has_control(*value)))
 		return false;
 	struct buf line = BUF_INIT(SIZE_MAX / 4);
 	struct slice text = value ? trim_blanks(*value) : (struct slice){ NULL, 0 };
@@ -583,9 +576,23 @@ static void put_not_sent(const struct http_exchange *exchange, struct buf *out)
 	}
 }
 
-void http_exchange_put_reason(const struct http_exchange *exchange, enum exchange_end end, struct buf *out)
+/* begun: what there was of an answer. */
+static void put_broken(const struct http_exchange *exchange, const char *begun, struct buf *out)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
+	struct slice coding = content_coding(exchange);
+	if (code != CURLE_OK)
+		buf_printf(out, "%.*s broke off before %s: %.*s", URL_CHARS, exchange->endpoint, begun, CODE_CHARS,
+			   curl_easy_strerror(code));
+	else if (!http_exchange_is_answered(exchange))
+		buf_printf(out, "%.*s broke off in the head of its answer", URL_CHARS, exchange->endpoint);
+	else
+		buf_printf(out, "%.*s answered with Content-Encoding %.*s, which was not asked for", URL_CHARS,
+			   exchange->endpoint, coding.len < CODE_CHARS ? (int)coding.len : CODE_CHARS, coding.at);
+}
+
+void http_exchange_put_reason(const struct http_exchange *exchange, enum exchange_end end, struct buf *out)
+{
 	const char *begun = exchange->answer.len ? "the whole answer" : "an answer";
 	switch (end) {
 	case EXCHANGE_COMPLETE:
@@ -601,19 +608,7 @@ void http_exchange_put_reason(const struct http_exchange *exchange, enum exchang
 		buf_printf(out, "%.*s did not send %s in time", URL_CHARS, exchange->endpoint, begun);
 		break;
 	case EXCHANGE_BROKE:
-		if (code == CURLE_OK && !http_exchange_is_answered(exchange)) {
-			buf_printf(out, "%.*s broke off in the head of its answer", URL_CHARS, exchange->endpoint);
-			break;
-		}
-		if (code == CURLE_OK) {
-			struct slice coding = content_coding(exchange);
-			buf_printf(out, "%.*s answered with Content-Encoding %.*s, which was not asked for", URL_CHARS,
-				   exchange->endpoint, coding.len < CODE_CHARS ? (int)coding.len : CODE_CHARS,
-				   coding.at);
-			break;
-		}
-		buf_printf(out, "%.*s broke off before %s: %.*s", URL_CHARS, exchange->endpoint, begun, CODE_CHARS,
-			   curl_easy_strerror(code));
+		put_broken(exchange, begun, out);
 		break;
 	case EXCHANGE_TOO_LARGE:
 		if (exchange->head_bytes > HEAD_BYTES_MAX) {

@@ -193,15 +193,9 @@ static int print_rows(const struct setup *setup)
 
 static const char *take_option(int option, struct setup *setup)
 {
-	char *end;
-	double seconds;
 	switch (option) {
 	case 'i':
-		seconds = strtod(optarg, &end);
-		setup->interval_us = (uint64_t)(seconds * (double)CLOCK_US_PER_S);
-		return end != optarg && !*end && seconds >= 0.1 && seconds <= 3600
-			       ? NULL
-			       : "--interval wants a number of seconds, from 0.1 to 3600";
+		return cli_read_interval(optarg, &setup->interval_us);
 	case 'n':
 		return json_u64(slice_of(optarg), &setup->count) && setup->count && setup->count <= COUNT_MAX
 			       ? NULL

@@ -65,16 +65,6 @@ static const char *read_view(const char *word, enum view *view)
 	return "--view wants upstreams, tools, batches, cache, processes or alerts";
 }
 
-static const char *read_interval(const char *text, uint64_t *us)
-{
-	char *end;
-	double seconds = strtod(text, &end);
-	if (end == text || *end || !(seconds >= 0.1 && seconds <= 3600))
-		return "--interval wants a number of seconds, from 0.1 to 3600";
-	*us = (uint64_t)(seconds * (double)CLOCK_US_PER_S);
-	return NULL;
-}
-
 static const char *take_option(int option, struct setup *setup)
 {
 	switch (option) {
@@ -87,7 +77,7 @@ static const char *take_option(int option, struct setup *setup)
 		setup->filter = optarg;
 		return strlen(optarg) < FILTER_BYTES ? NULL : "--filter takes a text of 63 bytes at most";
 	case 'i':
-		return read_interval(optarg, &setup->interval_us);
+		return cli_read_interval(optarg, &setup->interval_us);
 	case 'r':
 		setup->reversed = true;
 		return NULL;
