@@ -32,6 +32,7 @@ void table_init(struct table *table);
 /* Members are forgotten, not freed. */
 void table_fini(struct table *table);
 
+/* It is in no table, and nothing equal is in this one. */
 void table_insert(struct table *table, struct table_node *node, uint64_t hash);
 /* It is in (asserted). */
 void table_remove(struct table *table, struct table_node *node);

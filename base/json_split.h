@@ -28,6 +28,7 @@ enum json_split_event {
 	JSON_SPLIT_BROKEN   /* cannot be JSON; stays broken */
 };
 
+/* Before the first byte of a list. Nothing is to be freed. */
 void json_split_init(struct json_split *split);
 
 /* Look on. `text` holds all bytes from the first on (it may have moved and grown since the last call); call again

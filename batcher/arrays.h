@@ -47,6 +47,7 @@ struct arrays {
 	unsigned refused;        /* arrays refused whose calls all passed alone, since one passed */
 };
 
+/* Nothing is known. */
 void arrays_init(struct arrays *arrays);
 /* Calls that were in another class come into this one: what is known there, if nothing is known here. */
 void arrays_inherit(struct arrays *arrays, const struct arrays *from);

@@ -108,6 +108,7 @@ struct batcher {
 
 /* --- learned.c: what is known of the provider --- */
 
+/* What window.h decides by: what is known of a class of latency, and how its lane stands now. */
 struct window_plan learned_plan(const struct batcher *batcher, const struct lane_class *class, uint64_t now_us);
 struct window_view learned_view(struct batcher *batcher, const struct lane *lane, uint64_t now_us);
 /* The configured caps, or what 413 has made of them. */
@@ -146,8 +147,6 @@ struct lane *waiting_lane(struct batcher *batcher, const struct batch_item *item
 /* NULL: out of memory. */
 struct learned_tool *waiting_tool(struct batcher *batcher, unsigned number);
 void waiting_free(struct batcher *batcher, struct lane *lane);
-/* Out of the line of those that may send, if it is in there. */
-void waiting_hold(struct batcher *batcher, struct lane *lane);
 /* Its turn has come, or seems to have: out of the line. */
 void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us);
 /* Something about the lane has changed: the next tick evaluates it. A ready one is evaluated anyway before it sends;
@@ -220,6 +219,7 @@ uint64_t ending_waited_us(const struct batcher *batcher);
 
 /* --- refused.c: refused as a whole --- */
 
+/* It is to be sent again, before what waits in its lane. */
 void refused_again(struct batcher *batcher, struct batch *batch);
 /* How long the provider asks to be left alone; 0: it does not. */
 uint64_t refused_pause_us(const struct answer *answer);

@@ -155,7 +155,8 @@ static void set_ready(struct batcher *batcher, struct lane *lane, uint64_t now_u
 	lane->ready_us = now_us;
 }
 
-void waiting_hold(struct batcher *batcher, struct lane *lane)
+/* Out of the line of those that may send, if it is in there. */
+static void leave_line(struct batcher *batcher, struct lane *lane)
 {
 	if (!lane->entry)
 		return;
@@ -192,7 +193,7 @@ static void review_turn(struct batcher *batcher, struct lane *lane)
 	bool same_turn = !lane->entry->of_one || (only_caller(lane, &caller) && run_queue_is_of(lane, caller));
 	if (same_band && same_turn)
 		return;
-	waiting_hold(batcher, lane);
+	leave_line(batcher, lane);
 	set_ready(batcher, lane, loop_now(batcher->loop));
 	lane->ready_us = ready_us;
 }
@@ -200,7 +201,7 @@ static void review_turn(struct batcher *batcher, struct lane *lane)
 void waiting_mark_dirty(struct batcher *batcher, struct lane *lane)
 {
 	if (lane->items == 0 && TAILQ_EMPTY(&lane->again)) {
-		waiting_hold(batcher, lane);
+		leave_line(batcher, lane);
 		lane->completed = false; /* those who had gathered have gone another way */
 	}
 	if (lane->entry)

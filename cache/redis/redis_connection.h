@@ -65,6 +65,7 @@ struct redis_connection *redis_connection_new(struct loop *loop, const struct re
 /* Commands under way end as LOST; no hook is called. NULL is allowed. */
 void redis_connection_free(struct redis_connection *connection);
 
+/* Commands are taken. */
 bool redis_connection_is_up(const struct redis_connection *connection);
 
 /*

@@ -52,6 +52,7 @@ struct redis_tier {
 	uint64_t leases_from_us; /* Redis has refused a lease: none before then */
 };
 
+/* The scripts that Redis runs for the tier, ready to be asked for. */
 void redis_tier_scripts_init(struct redis_tier *tier);
 /* An entry's bytes as Redis gets them, in tier->scratch. False: too long, or no memory. */
 bool redis_tier_encode(struct redis_tier *tier, const struct entry *entry) MUST_CHECK;

@@ -29,6 +29,7 @@ enum { TURN_SLICE_BYTES = 256 << 10 }; /* a body that is larger is looked at in 
  */
 bool turn_await(struct worker *worker, struct request *request, const struct turn_body *body) MUST_CHECK;
 
+/* For a worker that begins: nobody waits. */
 void turns_init(struct turn_waits *turns);
 /* A turn begins: a slice of the first large body, then those that wait, as far as it goes. */
 void turns_serve(struct worker *worker);

@@ -98,9 +98,6 @@ void dispatch_end_fetch(struct dispatch *dispatch, struct fetch *fetch);
 
 /* --- provider.c --- */
 
-/* Go on by the options of a newer generation: adjustable ones may be other ones, its endpoints among them, no others are. */
-void provider_adjust(struct provider *provider, const struct generation *generation,
-		     const struct upstream_config *upstream);
 /* Open it if it is not open. False: out of memory. */
 bool provider_open(struct provider *provider, struct dispatch *dispatch) MUST_CHECK;
 /* Close and free it if it is retired and carries nothing any more. True: it is gone. */

@@ -323,8 +323,9 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 	return true;
 }
 
-void provider_adjust(struct provider *provider, const struct generation *generation,
-		     const struct upstream_config *upstream)
+/* Go on by the options of a newer generation: adjustable ones may be other ones, its endpoints among them, no others are. */
+static void adjust_provider(struct provider *provider, const struct generation *generation,
+			    const struct upstream_config *upstream)
 {
 	struct generation *before = provider->newest;
 	provider->newest = (struct generation *)(uintptr_t)generation; /* all but the count is constant */
@@ -345,7 +346,7 @@ bool dispatch_open(struct dispatch *dispatch, const struct generation *generatio
 		const struct upstream_config *upstream = &generation->upstreams[i];
 		if (!worker_owns(worker, upstream))
 			continue;
-		provider_adjust(upstream->provider, generation, upstream);
+		adjust_provider(upstream->provider, generation, upstream);
 		if (!provider_open(upstream->provider, dispatch))
 			all = false;
 	}

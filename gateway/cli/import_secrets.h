@@ -5,6 +5,7 @@
 
 #include "base/slice.h"
 
+/* Whether the text begins so. */
 bool import_begins(struct slice text, const char *with);
 /* Whether something of this name is likely a secret. */
 bool import_sounds_secret(struct slice name);

@@ -37,6 +37,7 @@ bool workload_each_call(FILE *log, bool (*take)(void *context, uint64_t began_us
 /* `rate` calls a second on average, at random (a Poisson process), the same for the same seed. False: out of memory. */
 bool workload_generate(double rate, double seconds, uint64_t seed, struct workload *workload) MUST_CHECK;
 
+/* Free its times; it is empty then. */
 void workload_fini(struct workload *workload);
 /* The arrivals too. */
 void log_reading_fini(struct log_reading *reading);

@@ -121,10 +121,12 @@ void config_check_arguments(struct config_load *load, const struct tool_draft *d
 
 /* --- check_mcp.c --- */
 
+/* What the table of options cannot say; faults are added to the load. */
 void config_check_mcp(struct config_load *load, const struct node *root);
 
 /* --- check_alerts.c --- */
 
+/* What the table of options cannot say; faults are added to the load. */
 void config_check_alerts(struct config_load *load, const struct node *root);
 
 /* --- check_redis.c --- */
@@ -136,6 +138,7 @@ void config_finish_redis(struct config_load *load);
 
 /* --- check_tracing.c --- */
 
+/* What the table of options cannot say; faults are added to the load. */
 void config_check_tracing(struct config_load *load, const struct node *root);
 /* Fill in config->traces, if calls are traced. */
 void config_finish_tracing(struct config_load *load);

@@ -15,7 +15,8 @@ enum {
 	REPLY_HEAD_BYTES = 768, /* memory for a reply's head */
 };
 
-size_t daemon_memory(const struct http_settings *settings)
+/* What a connection's memory must hold: a head as long as limits.headers, a record for each header, a reply's head. */
+static size_t memory_wanted(const struct http_settings *settings)
 {
 	return settings->header_bytes + settings->header_bytes / BYTES_PER_HEADER * GUARD_RECORD_BYTES +
 	       REPLY_HEAD_BYTES;
@@ -23,12 +24,12 @@ size_t daemon_memory(const struct http_settings *settings)
 
 bool daemon_is_outgrown(const struct http_daemon *daemon)
 {
-	return daemon->memory < daemon_memory(daemon->http->settings);
+	return daemon->memory < memory_wanted(daemon->http->settings);
 }
 
 bool daemon_has_memory(const struct http *http, const struct connection *connection, const struct guard_head *head)
 {
-	size_t memory = daemon_memory(http->settings);
+	size_t memory = memory_wanted(http->settings);
 	if (connection && connection->daemon && daemon_is_outgrown(connection->daemon))
 		memory = connection->daemon->memory;
 	return head->memory + REPLY_HEAD_BYTES <= memory;
@@ -97,7 +98,7 @@ static struct http_daemon *daemon_new(struct http *http)
 		return NULL;
 	daemon->http = http;
 	daemon->ready = (struct loop_watch){ daemon_ready, -1 };
-	daemon->memory = daemon_memory(http->settings);
+	daemon->memory = memory_wanted(http->settings);
 	daemon->mhd = start_library(http, daemon->memory);
 	int epoll_fd = daemon->mhd ? MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd : -1;
 	if (!daemon->mhd || !loop_watch(http->loop, &daemon->ready, epoll_fd, EPOLLIN)) {

@@ -200,8 +200,6 @@ void daemons_turn(struct http *http);
 /* Make the first. False: memory or descriptors are out. */
 bool daemons_start(struct http *http) MUST_CHECK;
 void daemons_stop(struct http *http);
-/* What a connection's memory must hold: a head as long as limits.headers, a record for each header, a reply's head. */
-size_t daemon_memory(const struct http_settings *settings);
 /* Whether the connection (NULL: a new one) holds this head, and a reply's. If not: too_many_headers, before the library
  * refuses it in its own way. */
 bool daemon_has_memory(const struct http *http, const struct connection *connection, const struct guard_head *head);

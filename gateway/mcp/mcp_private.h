@@ -59,6 +59,7 @@ void mcp_put_call(struct buf *out, struct pieces *rest, struct slice id, enum mc
 
 /* --- headers.c --- */
 
+/* By what a request has that only one era has. */
 enum mcp_era mcp_era_of(const struct request *request, const struct mcp_request *asked);
 /* Append what base64 (RFC 4648, 4, with its padding) stands for. False: it is none. */
 bool mcp_from_base64(struct slice text, struct buf *out) MUST_CHECK;

@@ -34,7 +34,7 @@ static void put_folded_name(struct buf *out, const char *name)
 		buf_put_char(out, *name == ';' || *name == '\n' ? ':' : *name);
 }
 
-void profile_put_folded(const struct profile *profile, const struct places *places, struct buf *out)
+static void put_folded(const struct profile *profile, const struct places *places, struct buf *out)
 {
 	for (size_t i = 0; i < profile->stacks->count; i++) {
 		const struct stack *stack = profile->stacks->all[i];
@@ -58,7 +58,7 @@ bool profile_put(const struct profile *profile, enum profile_format format, stru
 		ok = profile_put_pprof(profile, &places, out);
 		break;
 	case PROFILE_FOLDED:
-		profile_put_folded(profile, &places, out);
+		put_folded(profile, &places, out);
 		break;
 	case PROFILE_SVG:
 		ok = profile_put_svg(profile, &places, out);

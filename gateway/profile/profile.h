@@ -33,11 +33,10 @@ const char *profile_content_type(enum profile_format format);
 /* Append it. False: out of memory, or it is larger than `out` may become. */
 bool profile_put(const struct profile *profile, enum profile_format format, struct buf *out) MUST_CHECK;
 
-/* --- one each, for profile_put --- */
+/* --- A form each, for profile_put: append it. False: out of memory. --- */
 
 struct places;
 bool profile_put_pprof(const struct profile *profile, const struct places *places, struct buf *out) MUST_CHECK;
-void profile_put_folded(const struct profile *profile, const struct places *places, struct buf *out);
 bool profile_put_svg(const struct profile *profile, const struct places *places, struct buf *out) MUST_CHECK;
 
 #endif

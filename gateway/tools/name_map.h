@@ -20,6 +20,7 @@ struct name_map {
 	bool failed; /* memory was out: something may be missing */
 };
 
+/* Empty: nothing is allocated before the first name. */
 void name_map_init(struct name_map *map);
 void name_map_fini(struct name_map *map);
 

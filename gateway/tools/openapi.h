@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "gateway/config/config.h"
 
+/* Append the whole document: each tool a path of its own. */
 void openapi_put(struct buf *out, const struct tool *const *tools, size_t count);
 
 #endif

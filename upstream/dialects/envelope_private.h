@@ -31,6 +31,7 @@ static inline const struct envelope *envelope_of(const struct dialect *dialect)
 	return container_of(dialect, const struct envelope, dialect);
 }
 
+/* Whether an item of this status is its call's failure. */
 bool envelope_is_error(const struct envelope *envelope, uint64_t status);
 
 /* --- envelope_encode.c: routes and writing, as in struct dialect --- */

@@ -22,6 +22,7 @@ struct list_reader {
 	struct json_split split; /* of the bytes from the list on */
 };
 
+/* Before the first byte. Nothing is to be freed. */
 void list_reader_init(struct list_reader *reader);
 
 /* As json_split_next, of the array at `path` (names only, no "*"). MORE also where there is no such list; END when the

@@ -73,7 +73,8 @@ void connections_show_lookups(const struct connections *connections, int by)
 	meter_move(connections->meter, METRIC_ID_UPSTREAM_LOOKUPS, connections->label, 0, by);
 }
 
-void connections_hold(struct transfer *transfer)
+/* The transfer has a connection, or is opening one. */
+static void hold_connection(struct transfer *transfer)
 {
 	if (transfer->holds)
 		return;
@@ -85,7 +86,7 @@ void connections_hold(struct transfer *transfer)
 void transport_connected(struct transfer *transfer)
 {
 	transfer->connected = true;
-	connections_hold(transfer);
+	hold_connection(transfer);
 }
 
 void connections_let_go(struct transfer *transfer)
@@ -150,7 +151,7 @@ curl_socket_t connections_open_socket(void *context, curlsocktype purpose, struc
 	transfer->opened[transfer->opened_count++] = (struct opened_socket){ fd, inode_of(fd) };
 	connections->open++;
 	meter_add(connections->meter, METRIC_ID_UPSTREAM_CONNECTS, connections->label, 0, 1);
-	connections_hold(transfer);
+	hold_connection(transfer);
 	show_connections(connections);
 	return fd;
 }

@@ -91,6 +91,7 @@ void http_exchange_fini(struct http_exchange *exchange);
 /* --- Questions, from `grown` and `ended` --- */
 
 unsigned http_exchange_status(const struct http_exchange *exchange); /* 0: no answer */
+/* Empty if there is none. Valid as a header is. */
 struct slice http_exchange_content_type(const struct http_exchange *exchange);
 /* The first header of this name; false: none. Valid until the exchange begins again or ends. */
 bool http_exchange_header(const struct http_exchange *exchange, const char *name, struct slice *value);

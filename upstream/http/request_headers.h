@@ -26,6 +26,7 @@ struct http_headers {
 	} standing[STANDING_HEADERS];
 };
 
+/* Nothing is made yet. The settings outlive it. */
 void http_headers_init(struct http_headers *headers, const struct upstream_settings *settings);
 /* No exchange may be under way with them. */
 void http_headers_fini(struct http_headers *headers);

@@ -55,8 +55,7 @@ struct connections {
 
 /* --- connections.c --- */
 
-/* The transfer has a connection, or is opening one; has none any more. */
-void connections_hold(struct transfer *transfer);
+/* The transfer has no connection any more, and opens none. */
 void connections_let_go(struct transfer *transfer);
 /* What may be sent over HTTP/2 has been answered: over a connection of its own, or over one that many share. */
 void connections_note_answered(struct connections *connections, bool alone);
@@ -69,6 +68,7 @@ int connections_close_socket(void *context, curl_socket_t fd);
 
 /* --- names.c --- */
 
+/* No host is known, none is looked up. */
 void names_init(struct names *names);
 /* Its host is to be looked up; it is started again with the addresses, or ends. */
 void names_wait(struct transfer *transfer);

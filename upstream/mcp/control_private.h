@@ -7,6 +7,7 @@
 
 #define MCP_NOTE_TIMEOUT_US (10 * CLOCK_US_PER_S)
 
+/* Whose exchange it is. */
 struct mcp_job *mcp_job_of(struct mcp_post *post);
 /* For one exchange, in the session that there is. */
 void mcp_job_prepare(struct mcp_job *job, struct mcp_control *control, const struct mcp_post_ops *ops);

@@ -42,6 +42,7 @@ uint64_t mcp_list_limiter_due(const struct mcp_list_limiter *limiter, uint64_t n
 /* It is asked now, for that reason. */
 void mcp_list_limiter_asked(struct mcp_list_limiter *limiter, uint64_t now_us);
 
+/* An empty list, of so many bytes at most. param_headers: arguments may be asked for as headers (param_headers.h). */
 void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool param_headers);
 void mcp_tools_fini(struct mcp_tools *tools);
 

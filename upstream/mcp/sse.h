@@ -34,6 +34,7 @@ enum sse_step {
 	SSE_LARGE /* an event is over the cap, or memory is out; stays so */
 };
 
+/* Before the first byte of a stream; an event may be so large. */
 void sse_init(struct sse *sse, size_t max_event_bytes);
 void sse_fini(struct sse *sse);
 

@@ -132,6 +132,7 @@ void pool_list_changed(struct process_pool *pool);
 
 /* --- what a member tells its pool; pool.c --- */
 
+/* The handshake is over: it takes calls from now on. */
 void pool_member_ready(struct member *member);
 /* To call `id`, if it is in this member; the reference is taken. False: it is not. */
 bool pool_member_answered(struct member *member, uint64_t id, struct answer *answer);

@@ -44,6 +44,7 @@ double step_good_rate(const struct bench_step *step);
 /* Calls that failed or were refused. */
 uint64_t step_bad_calls(const struct bench_step *step);
 
+/* For people: a row a step, then what failed, and what the gateway held. */
 void result_put_table(const struct bench_result *result, struct buf *out);
 /* docs/perf.md has the members. */
 void result_put_json(const struct bench_result *result, struct buf *out);

@@ -21,7 +21,7 @@ static void end_program(const char *what)
 	exit(1);
 }
 
-void wire_reserve(struct wire_buf *buf, size_t more)
+static void reserve_bytes(struct wire_buf *buf, size_t more)
 {
 	if (more <= buf->capacity - buf->len)
 		return;
@@ -41,7 +41,7 @@ void wire_put(struct wire_buf *buf, const char *bytes, size_t len)
 {
 	if (len == 0)
 		return;
-	wire_reserve(buf, len);
+	reserve_bytes(buf, len);
 	memcpy(buf->at + buf->len, bytes, len);
 	buf->len += len;
 }
@@ -74,7 +74,7 @@ void wire_free(struct wire_buf *buf)
 bool wire_receive(struct wire_buf *buf, int fd)
 {
 	for (;;) {
-		wire_reserve(buf, READ_BYTES);
+		reserve_bytes(buf, READ_BYTES);
 		size_t room = buf->capacity - buf->len;
 		ssize_t got = recv(fd, buf->at + buf->len, room, MSG_DONTWAIT);
 		if (got < 0 && errno == EINTR)

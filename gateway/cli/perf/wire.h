@@ -18,8 +18,7 @@ struct wire_buf {
 	size_t len, capacity;
 };
 
-/* Make room; ends the program when there is no memory (a bench has nothing better to do). */
-void wire_reserve(struct wire_buf *buf, size_t more);
+/* Append; ends the program when there is no memory (a bench has nothing better to do). */
 void wire_put(struct wire_buf *buf, const char *bytes, size_t len);
 void wire_printf(struct wire_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Drop bytes at the front. */

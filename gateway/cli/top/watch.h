@@ -28,6 +28,7 @@ struct watch {
 	struct text_table table;
 };
 
+/* Nothing has been asked yet; `setup` outlives it. */
 void watch_init(struct watch *watch, const struct cli_client *setup);
 void watch_fini(struct watch *watch);
 
