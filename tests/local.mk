@@ -186,11 +186,11 @@ noinst_HEADERS = \
 	tests/support/dialect_expect.h tests/support/dialect_feed.h \
 	tests/support/dialect_fuzz.h \
 	tests/support/dialect_speeches.h \
-	tests/support/front.h \
+	tests/support/front.h tests/support/fuzz.h \
 	tests/support/json_members.h \
 	tests/support/json_merged.h \
 	tests/support/json_texts.h \
-	tests/support/memory_entries.h \
+	tests/support/memory_entries.h tests/support/memory_purge.h \
 	tests/support/proc.h \
 	tests/support/promtool.h \
 	tests/support/until.h \

@@ -3,20 +3,11 @@
  * Any body for POST /v1/batch, over whole workers: the client gets one answer that is JSON (or lines of it), and no
  * call is left behind. The first byte chooses JSON or lines.
  */
-#include <stdint.h>
-
 #include "base/json.h"
 #include "tests/support/front.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/support/fuzz.h"
 
 static struct front front;
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static void start_once(void)
 {

@@ -3,19 +3,9 @@
  * Cache-Control as a caller's directives. Properties: a list that is accepted is accepted again and wishes no more;
  * another directive behind it never makes the directives weaker; what follows a list that is none is not looked at.
  */
-#include <stdint.h>
-#include <stdlib.h>
-
 #include "base/buf.h"
 #include "cache/directives.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/support/fuzz.h"
 
 static bool no_weaker(const struct cache_directives *than, const struct cache_directives *directives)
 {

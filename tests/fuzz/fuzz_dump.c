@@ -3,18 +3,8 @@
  * Lines of exports under any bytes: heads, ends, answers. Properties: nothing is read out of bounds; an answer that is
  * taken comes back when it is written and read again.
  */
-#include <stdint.h>
-#include <stdlib.h>
-
 #include "cache/dump.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/support/fuzz.h"
 
 static void write_and_read_again(const struct entry *entry)
 {

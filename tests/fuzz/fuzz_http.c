@@ -4,22 +4,12 @@
  * handler ends once, and when the client has left nothing is counted any more. The first byte of the input seeds the
  * fragments; the rest is sent.
  */
-#include <stdint.h>
-#include <stdlib.h>
-
+#include "tests/support/fuzz.h"
 #include "tests/support/http_world.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { TURNS_MAX = 5000 };
 
 static struct http_world world;
-
-static void must(bool held)
-{
-	if (!held)
-		abort();
-}
 
 static void start_once(void)
 {

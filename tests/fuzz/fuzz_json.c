@@ -4,23 +4,8 @@
  * agree; a canonical form is its own canonical form and never longer than the text; walking stays in bounds, whether
  * the text is sound or not; strings come back from being unescaped and written again.
  */
-#include <stdint.h>
-#include <stdlib.h>
-
 #include "base/json.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
-
-static void must_lie_within(struct slice part, struct slice whole)
-{
-	must(part.at >= whole.at && part.at + part.len <= whole.at + whole.len);
-}
+#include "tests/support/fuzz.h"
 
 static void rewrite_string(struct slice raw, bool sound)
 {

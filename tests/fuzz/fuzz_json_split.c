@@ -4,19 +4,9 @@
  * pieces give what the whole gives; what the scanner accepts splits into the elements that walking gives; what splits
  * into sound elements only, the scanner accepts too.
  */
-#include <stdint.h>
-#include <stdlib.h>
-
 #include "base/json.h"
 #include "base/json_split.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/support/fuzz.h"
 
 /* The next thing the splitter says that is not "more", showing it ever more of the text. */
 static enum json_split_event next_in_pieces(struct json_split *split, struct slice text, size_t *shown, uint32_t *seed,

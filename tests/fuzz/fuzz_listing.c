@@ -11,8 +11,7 @@
 #include "base/json.h"
 #include "gateway/tools/definitions.h"
 #include "gateway/tools/mcp_tool_list.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/support/fuzz.h"
 
 static const char yaml[] =
 	"upstreams:\n"
@@ -21,12 +20,6 @@ static const char yaml[] =
 	"tools:\n"
 	"  mine: { upstream: s, tool: a, arguments: { k: 1 }, title: T }\n"
 	"  s__b: { upstream: s, description: other, annotations: { read_only: true } }\n";
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static void check_json(struct slice text)
 {

@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whatever a server sends as a message: it is taken apart or refused with a reason, and what is made of it is sound. */
-#include <stdint.h>
-#include <stdlib.h>
-
+#include "tests/support/fuzz.h"
 #include "upstream/mcp/mcp_message.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { DEPTH = 32 };
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static void check_answer(const struct mcp_message *message)
 {

@@ -1,20 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whatever a stream holds, in whatever pieces: pieces give the events that the whole gives, taken away or kept. The
  * first byte seeds the sizes of the pieces. */
-#include <stdint.h>
-#include <stdlib.h>
-
+#include "tests/support/fuzz.h"
 #include "upstream/mcp/sse.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { EVENT_BYTES = 4096 };
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static bool take(struct sse *sse, struct slice text, bool last, struct buf *delivered)
 {

@@ -12,18 +12,11 @@
 #include "base/clock.h"
 #include "cache/stored_value.h"
 #include "tests/support/cache_keys.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/support/fuzz.h"
 
 enum { FORMAT_AT = 6, CHECKSUM_AT = 8, CHECKED_FROM = 16 };
 
 static const struct stored_clock now = { 5000 * CLOCK_US_PER_S, UINT64_C(1700000000) * CLOCK_US_PER_S };
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static void write_and_read_again(struct entry *entry)
 {

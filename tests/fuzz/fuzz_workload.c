@@ -5,18 +5,10 @@
  */
 #include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 #include "gateway/cli/workload.h"
 #include "gateway/cli/simulation.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
+#include "tests/support/fuzz.h"
 
 static void simulate(const struct log_reading *reading)
 {

@@ -24,7 +24,7 @@ class Receiver:
     """Takes posts, and answers as it is told: a status, or a status with Retry-After, or nothing at all."""
 
     def __init__(self):
-        self.posts, self.answers, self.hangs = [], [], threading.Event()
+        self.posts, self.answers, self.hangs, self.over = [], [], threading.Event(), threading.Event()
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -32,7 +32,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.posts.append((self.path, dict(self.headers), json.loads(body), time.monotonic()))
                 if receiver.hangs.is_set():
-                    time.sleep(20)
+                    receiver.over.wait(20)
                     return
                 status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})
                 self.send_response(status)
@@ -57,6 +57,7 @@ class Receiver:
                 for alert in body["alerts"]]
 
     def close(self):
+        self.over.set()
         self.server.shutdown()
         self.server.server_close()
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cache_ask.h: who asks a cache in tests: of a tool whose policy allows whatever an answer was stored with, and that
- * has no tag. */
+ * has no tag. After cmocka.h. */
 #ifndef TESTS_SUPPORT_CACHE_ASK_H
 #define TESTS_SUPPORT_CACHE_ASK_H
 
@@ -16,6 +16,15 @@ static inline bool ask_has_no_tag(const void *context, const struct key *key, st
 
 static const struct purge_tags ask_no_tags = { ask_has_no_tag, NULL };
 static const struct cache_policy ask_any_policy = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, true };
+
+/* What a caller's Cache-Control says, which must be understood. */
+static inline struct cache_directives directives_of(const char *text)
+{
+	struct cache_directives directives = { 0 };
+	if (!cache_directives_parse(slice_of(text), &directives))
+		fail_msg("refused: %s", text);
+	return directives;
+}
 
 static inline struct cache_found ask_cache(struct cache *cache, const struct key *key,
 					   const struct cache_directives *directives, uint64_t now_us,

@@ -24,6 +24,16 @@ struct feed {
 	enum outcome outcome;
 };
 
+/* A number below `below`, the same ones in each run (Marsaglia 2003: xorshift). */
+static inline uint32_t feed_pick(uint32_t below)
+{
+	static uint32_t seed = 20261121;
+	seed ^= seed << 13;
+	seed ^= seed >> 17;
+	seed ^= seed << 5;
+	return seed % below;
+}
+
 static inline void feed_answered(void *context, size_t index, struct answer *answer)
 {
 	struct feed *feed = context;

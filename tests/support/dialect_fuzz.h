@@ -8,20 +8,12 @@
 #define JITNEY_TESTS_DIALECT_FUZZ_H
 
 #include <stdint.h>
-#include <stdlib.h>
 
 #include "base/json.h"
 #include "tests/support/dialect_feed.h"
+#include "tests/support/fuzz.h"
 
 enum { FUZZ_MAX_CALLS = 8, FUZZ_HEAD = 3 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static inline void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static inline void check_feed(const struct feed *feed)
 {

@@ -20,14 +20,6 @@
 enum { BYTES = FIXTURE_BYTES };
 static const uint64_t stored_us = 1000 * S;
 
-static struct cache_directives directives_of(const char *text)
-{
-	struct cache_directives directives = { 0 };
-	if (!cache_directives_parse(slice_of(text), &directives))
-		fail_msg("refused: %s", text);
-	return directives;
-}
-
 /* --- decisions: one entry, looked up at many times --- */
 
 static bool store(struct fixture *fixture, struct key *key, const struct cache_policy *policy)

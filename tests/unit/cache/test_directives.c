@@ -9,17 +9,10 @@
 
 #include "base/clock.h"
 #include "cache/directives.h"
+#include "tests/support/cache_ask.h"
 
 #define S CLOCK_US_PER_S
 #define DELTA_MAX_US (2147483648 * S)
-
-static struct cache_directives directives_of(const char *text)
-{
-	struct cache_directives directives = { 0 };
-	if (!cache_directives_parse(slice_of(text), &directives))
-		fail_msg("refused: %s", text);
-	return directives;
-}
 
 static void each_directive_is_understood(void **state)
 {

@@ -9,6 +9,7 @@
 
 #include "tests/support/alloc_fail.h"
 #include "tests/support/memory_entries.h"
+#include "tests/support/memory_purge.h"
 #include "tests/support/valgrind.h"
 
 static bool remove_id(struct memory *memory, uint64_t id)
@@ -116,16 +117,6 @@ static void the_longest_grace_decides_when_an_entry_is_gone(void **state)
 	assert_int_equal(entry_gone_us(&entry), 30);
 	entry.error_until_us = 40;
 	assert_int_equal(entry_gone_us(&entry), 40);
-}
-
-/* Once round. */
-static size_t purge_matching(struct memory *memory, bool (*match)(struct entry *entry, void *context), void *context)
-{
-	size_t place = 0, dropped = 0;
-	do
-		dropped += memory_sweep(memory, &place, match, context);
-	while (place);
-	return dropped;
 }
 
 static bool is_odd(struct entry *entry, void *context)

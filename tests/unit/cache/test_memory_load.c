@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "cache/memory.h"
 #include "tests/support/cache_keys.h"
+#include "tests/support/memory_purge.h"
 #include "tests/support/valgrind.h"
 
 enum { MIB = 1024 * 1024, THREADS = 4, OPERATIONS = 1000000, IDS = 5000 };
@@ -85,16 +86,6 @@ struct worker {
 	bool wrong;
 	uint64_t stored, hits;
 };
-
-/* Once round. */
-static size_t purge_matching(struct memory *memory, bool (*match)(struct entry *entry, void *context), void *context)
-{
-	size_t place = 0, dropped = 0;
-	do
-		dropped += memory_sweep(memory, &place, match, context);
-	while (place);
-	return dropped;
-}
 
 static bool is_seventh(struct entry *entry, void *context)
 {

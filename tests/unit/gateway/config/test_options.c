@@ -46,55 +46,78 @@ static bool is_of_programs(const char *path)
 	       strstr(path, ".start_timeout");
 }
 
+static bool is_key_list(const char *path)
+{
+	return strncmp(path, "tools.*.request.key_list.", 25) == 0;
+}
+
+/* Of a cache, and not its ttl, which all the others of it want. */
+static bool wants_ttl(const char *path)
+{
+	return strstr(path, "*.cache.") && !strstr(path, ".cache.ttl");
+}
+
+/* The one that knows it. */
+static const char *dialect_of(const char *path)
+{
+	return is_of_mcp(path)                                   ? "mcp"
+	       : strncmp(path, "upstreams.*.envelope.", 21) == 0 ? "envelope"
+	       : strncmp(path, "upstreams.*.graphql.", 20) == 0  ? "graphql"
+	       : is_key_list(path)                               ? "rest"
+								 : "jsonrpc";
+}
+
+static void put_upstream(struct buf *out, const char *path, struct slice value)
+{
+	const char *more = strstr(path, "pool.min")                                       ? "max: 10000, "
+			   : strstr(path, "health.tcp")                                   ? "path: /h, "
+			   : strstr(path, "health.path") || strstr(path, "health.method") ? ""
+			   : strstr(path, "health.")                                      ? "tcp: true, "
+			   : strstr(path, "ejection.base")                                ? "max: 1d, "
+			   : strstr(path, "ejection.max")                                 ? "base: 100ms, "
+			   : strstr(path, "envelope.")                                    ? "preset: odata-json, "
+			   : wants_ttl(path)                                              ? "ttl: 1s, "
+											  : "";
+	bool program = is_of_programs(path);
+	buf_printf(out, "upstreams: { s: { dialect: %s, %s, ",
+		   strstr(path, ".start_timeout") ? "mcp-stdio"
+		   : program                      ? "jsonrpc-stdio"
+						  : dialect_of(path),
+		   program ? "command: cat" : "endpoints: [ { url: \"http://h\" } ]");
+	if (strstr(path, "*.cache."))
+		buf_put_text(out, "trust_hints: true, ");
+	put_nested(out, path + 12, more, value);
+	buf_put_text(out, " } }\n");
+}
+
+static void put_tool(struct buf *out, const char *path, struct slice value)
+{
+	buf_printf(out, "upstreams: { s: { dialect: %s, endpoints: [ { url: \"http://h\" } ] } }\ntools: { t: { ",
+		   dialect_of(path));
+	if (strcmp(path, "tools.*.upstream") != 0)
+		buf_put_text(out, "upstream: s, ");
+	if (is_key_list(path) || strncmp(path, "tools.*.cache.", 14) == 0)
+		buf_put_text(out, "annotations: { read_only: true }, ");
+	put_nested(out, path + 8,
+		   wants_ttl(path)                  ? "ttl: 1s, "
+		   : strstr(path, "list.parameter") ? "argument: id, "
+		   : strstr(path, "list.argument")  ? "parameter: ids, "
+		   : is_key_list(path)              ? "parameter: ids, argument: id, "
+						    : "",
+		   value);
+	buf_put_text(out, " } }\n");
+}
+
 /* A configuration in which only this option says anything of interest. */
 static void put_yaml(struct buf *out, const char *path, struct slice value)
 {
-	bool keys = strncmp(path, "tools.*.request.key_list.", 25) == 0;
-	const char *dialect = is_of_mcp(path)                                   ? "mcp"
-			      : strncmp(path, "upstreams.*.envelope.", 21) == 0 ? "envelope"
-			      : strncmp(path, "upstreams.*.graphql.", 20) == 0  ? "graphql"
-			      : keys                                            ? "rest"
-										: "jsonrpc";
-	bool cache = strstr(path, "*.cache.") && !strstr(path, ".cache.ttl");
 	if (strncmp(path, "upstreams.*.endpoints[].", 24) == 0 && strcmp(path + 24, "url") != 0) {
 		buf_printf(out, "upstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\", %s: %.*s } ] } }\n",
 			   path + 24, SLICE_ARG(value));
 	} else if (strncmp(path, "upstreams.*.", 12) == 0) {
-		const char *more = strstr(path, "pool.min")                                       ? "max: 10000, "
-				   : strstr(path, "health.tcp")                                   ? "path: /h, "
-				   : strstr(path, "health.path") || strstr(path, "health.method") ? ""
-				   : strstr(path, "health.")                                      ? "tcp: true, "
-				   : strstr(path, "ejection.base")                                ? "max: 1d, "
-				   : strstr(path, "ejection.max")                                 ? "base: 100ms, "
-				   : strstr(path, "envelope.") ? "preset: odata-json, "
-				   : cache                     ? "ttl: 1s, "
-							       : "";
-		bool program = is_of_programs(path);
-		buf_printf(out, "upstreams: { s: { dialect: %s, %s, ",
-			   strstr(path, ".start_timeout") ? "mcp-stdio"
-			   : program                      ? "jsonrpc-stdio"
-							  : dialect,
-			   program ? "command: cat" : "endpoints: [ { url: \"http://h\" } ]");
-		if (strstr(path, "*.cache."))
-			buf_put_text(out, "trust_hints: true, ");
-		put_nested(out, path + 12, more, value);
-		buf_put_text(out, " } }\n");
+		put_upstream(out, path, value);
 	} else if (strncmp(path, "tools.*.", 8) == 0) {
-		buf_printf(out,
-			   "upstreams: { s: { dialect: %s, endpoints: [ { url: \"http://h\" } ] } }\ntools: { t: { ",
-			   dialect);
-		if (strcmp(path, "tools.*.upstream") != 0)
-			buf_put_text(out, "upstream: s, ");
-		if (keys || strncmp(path, "tools.*.cache.", 14) == 0)
-			buf_put_text(out, "annotations: { read_only: true }, ");
-		put_nested(out, path + 8,
-			   cache                            ? "ttl: 1s, "
-			   : strstr(path, "list.parameter") ? "argument: id, "
-			   : strstr(path, "list.argument")  ? "parameter: ids, "
-			   : keys                           ? "parameter: ids, argument: id, "
-							    : "",
-			   value);
-		buf_put_text(out, " } }\n");
+		put_tool(out, path, value);
 	} else if (strncmp(path, "cache.redis.sentinel.", 21) == 0) {
 		bool name = strcmp(path + 21, "name") == 0, nodes = strcmp(path + 21, "nodes") == 0;
 		buf_printf(out, "cache: { redis: { sentinel: { %s%s%s: %.*s } } }\n", name ? "" : "name: m, ",

@@ -475,16 +475,6 @@ static void an_item_is_answered_before_the_list_ends(void **state)
 
 /* --- any batch --- */
 
-static uint32_t seed = 20261121;
-
-static uint32_t pick(uint32_t below)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 17;
-	seed ^= seed << 5;
-	return seed % below;
-}
-
 enum ending { ENDING_OK, ENDING_TOOL_ERROR, ENDING_LIMITED, ENDING_MISSING, ENDINGS };
 
 static void put_answer(struct buf *out, bool by_id, size_t index, enum ending ending)
@@ -504,11 +494,11 @@ static void put_batch(struct buf *out, bool by_id, size_t count, enum ending *en
 {
 	size_t order[FEED_MAX_CALLS];
 	for (size_t i = 0; i < count; i++) {
-		endings[i] = pick(by_id ? ENDINGS : ENDING_MISSING);
+		endings[i] = feed_pick(by_id ? ENDINGS : ENDING_MISSING);
 		order[i] = i;
 	}
 	for (size_t i = count; by_id && i > 1; i--) {
-		size_t j = pick((uint32_t)i), swap = order[j];
+		size_t j = feed_pick((uint32_t)i), swap = order[j];
 		order[j] = order[i - 1];
 		order[i - 1] = swap;
 	}
@@ -521,7 +511,7 @@ static void put_batch(struct buf *out, bool by_id, size_t count, enum ending *en
 		first = false;
 		put_answer(out, by_id, order[i], endings[order[i]]);
 	}
-	buf_put_text(out, pick(2) ? "]}" : "],\"end\":{}}");
+	buf_put_text(out, feed_pick(2) ? "]}" : "],\"end\":{}}");
 }
 
 static void expect_ending(size_t index, bool by_id, enum ending ending)
@@ -545,11 +535,11 @@ static void each_call_of_2000_random_batches_gets_exactly_its_own(void **state)
 	struct dialect *dialects[] = { new_envelope(&settings[0]), new_envelope(&settings[1]) };
 	for (unsigned round = 0; round < 2000; round++) {
 		bool by_id = round % 2 == 0;
-		size_t count = 1 + pick(20), cuts[40], cut_count = 0;
+		size_t count = 1 + feed_pick(20), cuts[40], cut_count = 0;
 		enum ending endings[FEED_MAX_CALLS];
 		struct buf body = BUF_INIT(100000);
 		put_batch(&body, by_id, count, endings);
-		for (size_t at = pick(100); at < body.len && cut_count < countof(cuts); at += 1 + pick(100))
+		for (size_t at = feed_pick(100); at < body.len && cut_count < countof(cuts); at += 1 + feed_pick(100))
 			cuts[cut_count++] = at;
 		assert_true(feed_run(&fed, dialects[!by_id], count, 5, 200, NULL, buf_slice(&body), cuts, cut_count));
 		assert_false(fed.stray);

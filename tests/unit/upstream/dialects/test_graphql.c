@@ -395,30 +395,20 @@ static void a_lists_responses_are_held_until_it_has_ended(void **state)
 
 /* --- any batch --- */
 
-static uint32_t seed = 20261121;
-
-static uint32_t pick(uint32_t below)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 17;
-	seed ^= seed << 5;
-	return seed % below;
-}
-
 /* Each call's field has its number; some fail, data and errors in any order. */
 static void put_batch(struct buf *out, size_t count, bool *fails)
 {
 	struct buf errors = BUF_INIT(1 << 20), data = BUF_INIT(1 << 20);
-	size_t first = pick((uint32_t)count);
+	size_t first = feed_pick((uint32_t)count);
 	for (size_t n = 0; n < count; n++) {
 		size_t i = (first + n) % count;
-		fails[i] = pick(4) == 0;
+		fails[i] = feed_pick(4) == 0;
 		if (fails[i])
 			buf_printf(&errors, "%s{\"path\":[\"j%zu_user\"],\"message\":\"%zu\"}", errors.len ? "," : "",
 				   i, i);
 		buf_printf(&data, "%s\"j%zu_user\":[%zu,\"}\"]", data.len ? "," : "", i, i);
 	}
-	bool before = pick(2);
+	bool before = feed_pick(2);
 	buf_put_char(out, '{');
 	if (before)
 		buf_printf(out, "\"errors\":[%s],", buf_cstr(&errors));
@@ -436,7 +426,7 @@ static void random_batches_give_each_call_its_own(void **state)
 	use(NULL, "{ user }", true);
 	for (size_t round = 0; round < 10000; round++) {
 		bool fails[CALLS];
-		size_t count = 2 + pick(CALLS - 2);
+		size_t count = 2 + feed_pick(CALLS - 2);
 		struct buf body = BUF_INIT(1 << 20);
 		put_batch(&body, count, fails);
 		assert_true(feed_calls(&fed, dialect, calls, count, 1, 200, NULL, buf_slice(&body), NULL, 0));

@@ -420,16 +420,6 @@ static void items_are_handed_out_as_they_come(void **state)
 
 /* --- any batch --- */
 
-static uint32_t seed = 20261121;
-
-static uint32_t pick(uint32_t below)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 17;
-	seed ^= seed << 5;
-	return seed % below;
-}
-
 static void random_batches_give_each_call_its_own(void **state)
 {
 	(void)state;
@@ -437,21 +427,21 @@ static void random_batches_give_each_call_its_own(void **state)
 	char arguments[COUNT][40];
 	use(users);
 	for (size_t round = 0; round < 10000; round++) {
-		size_t count = 1 + pick(COUNT), keys[COUNT], first = pick(KEYS);
+		size_t count = 1 + feed_pick(COUNT), keys[COUNT], first = feed_pick(KEYS);
 		bool there[KEYS];
 		struct buf body = BUF_INIT(1 << 20);
 		for (size_t i = 0; i < count; i++) {
-			keys[i] = pick(KEYS);
-			snprintf(arguments[i], sizeof arguments[i], pick(2) ? "{\"id\":%zu}" : "{\"id\":\"%zu\"}",
+			keys[i] = feed_pick(KEYS);
+			snprintf(arguments[i], sizeof arguments[i], feed_pick(2) ? "{\"id\":%zu}" : "{\"id\":\"%zu\"}",
 				 keys[i]);
 			calls[i] = (struct upstream_call){ .route = route, .arguments = slice_of(arguments[i]) };
 		}
 		buf_put_text(&body, "{\"items\":[{}");
 		for (size_t n = 0; n < KEYS; n++) {
 			size_t key = (first + n) % KEYS;
-			there[key] = pick(4) > 0;
+			there[key] = feed_pick(4) > 0;
 			if (there[key])
-				buf_printf(&body, pick(2) ? ",{\"id\":%zu}" : ",{\"id\":\"%zu\"}", key);
+				buf_printf(&body, feed_pick(2) ? ",{\"id\":%zu}" : ",{\"id\":\"%zu\"}", key);
 		}
 		buf_put_text(&body, "]}");
 		assert_true(feed_calls(&fed, dialect, calls, count, 1, 200, NULL, buf_slice(&body), NULL, 0));

@@ -528,6 +528,22 @@ static void a_drained_provider_takes_nothing(void **state)
 
 /* --- random histories --- */
 
+/* A choice for a request; whoever can be used is one. */
+static struct endpoint *pick_any(struct world *world, size_t count)
+{
+	bool help = false;
+	world->pick = (struct endpoint_pick){ .tried = (uint64_t)random() & 63 & (uint64_t)random(),
+					      .affinity = (uint64_t)random(),
+					      .repeatable = random() % 2 };
+	struct endpoint *endpoint = endpoint_pick(world->set, &world->pick, world->now_us);
+	for (size_t i = 0; i < count; i++)
+		help |= !world->set->endpoints[i].draining && !world->set->endpoints[i].unreachable &&
+			!world->set->endpoints[i].check_failed;
+	assert_true(endpoint || !help);
+	assert_true(!endpoint || !endpoint->draining);
+	return endpoint;
+}
+
 /* Whatever happens: there is a choice unless all are drained or out of reach; when all is well again, all are used. */
 static void no_history_is_a_trap(void **state)
 {
@@ -544,9 +560,6 @@ static void no_history_is_a_trap(void **state)
 			struct endpoint *any = &world.set->endpoints[(size_t)random() % count];
 			struct endpoint_visit *visit = &visits[random() % VISITS];
 			world.now_us += (uint64_t)random() % (200 * MS);
-			world.pick = (struct endpoint_pick){ .tried = (uint64_t)random() & 63 & (uint64_t)random(),
-							     .affinity = (uint64_t)random(),
-							     .repeatable = random() % 2 };
 			if (random() % 100 == 0)
 				endpoint_checked(world.set, any, random() % 2, "", world.now_us);
 			if (random() % 100 == 0)
@@ -555,13 +568,7 @@ static void no_history_is_a_trap(void **state)
 				endpoint_end(world.set, visit, (enum endpoint_result)(random() % 5), "", world.now_us);
 				continue;
 			}
-			struct endpoint *endpoint = endpoint_pick(world.set, &world.pick, world.now_us);
-			bool help = false;
-			for (size_t i = 0; i < count; i++)
-				help |= !world.set->endpoints[i].draining && !world.set->endpoints[i].unreachable &&
-					!world.set->endpoints[i].check_failed;
-			assert_true(endpoint || !help);
-			assert_true(!endpoint || !endpoint->draining);
+			struct endpoint *endpoint = pick_any(&world, count);
 			if (endpoint)
 				endpoint_begin(world.set, visit, endpoint, world.now_us);
 		}

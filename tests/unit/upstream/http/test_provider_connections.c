@@ -42,6 +42,17 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 	return EAI_AGAIN;
 }
 
+/* Those that are stuck go on, and end. */
+static void end_resolvers(void)
+{
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	atomic_store(&resolver_free, true);
+	while (proc_threads("resolver") > 0 && clock_now_us() < latest)
+		usleep(1000);
+	assert_int_equal(proc_threads("resolver"), 0);
+	atomic_store(&resolver_free, false);
+}
+
 /* --- the clock that curl reads, turned by hand: the test's own symbol is found first --- */
 
 static atomic_long curl_ahead_s;
@@ -161,10 +172,7 @@ static void a_hung_resolver_stalls_nobody(void **state)
 	turn(&world);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_LOOKUPS, 0, 0), 0);
 	upstream_free(bad);
-	atomic_store(&resolver_free, true);
-	while (proc_threads("resolver") > 0 && clock_now_us() < latest)
-		usleep(1000);
-	atomic_store(&resolver_free, false);
+	end_resolvers();
 	end(&world, provider);
 }
 
@@ -183,9 +191,7 @@ static void a_name_without_an_address_is_told(void **state)
 	expect_detail(completion.answers[0], "cannot find the host of http://provider.invalid/rpc");
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_UNRESOLVED, 0, 0), 1);
 	completion_fini(&completion);
-	while (proc_threads("resolver") > 0)
-		usleep(1000);
-	atomic_store(&resolver_free, false);
+	end_resolvers();
 	end(&world, NULL);
 }
 

@@ -219,26 +219,27 @@ static void run_calls(void)
 	} while (under_way > 0 || sent < most);
 }
 
+/* by its name: under valgrind the link itself leads to valgrind */
+static char program[4096];
+static const char *const child_argv[] = { program, "--child", "7", NULL }, *const names[] = { "p" },
+			 *const urls[] = { "self" };
+static struct process_pool_settings pool = { .process = { .argv = child_argv,
+							  .grace_us = CLOCK_US_PER_S,
+							  .term_us = CLOCK_US_PER_S,
+							  .line_bytes = 1 << 20,
+							  .queue_bytes = 1 << 20 },
+					     .min = 2,
+					     .max = 3,
+					     .calls = 16,
+					     .idle_timeout_us = PATIENCE_US,
+					     .restart_backoff_us = 1000,
+					     .start_timeout_us = PATIENCE_US };
+
 static void each_call_gets_its_own_line_or_none(void **state)
 {
-	static const char *const names[] = { "p" }, *const urls[] = { "self" };
 	static const size_t owners[] = { 0 };
 	static const struct route_settings route = { .tool = "t" };
 	struct dialect_error error = { 0 };
-	/* by its name: under valgrind the link itself leads to valgrind */
-	char program[4096] = "";
-	const char *const argv[] = { program, "--child", "7", NULL };
-	struct process_pool_settings pool = { .process = { .argv = argv,
-							   .grace_us = CLOCK_US_PER_S,
-							   .term_us = CLOCK_US_PER_S,
-							   .line_bytes = 1 << 20,
-							   .queue_bytes = 1 << 20 },
-					      .min = 2,
-					      .max = 3,
-					      .calls = 16,
-					      .idle_timeout_us = PATIENCE_US,
-					      .restart_backoff_us = 1000,
-					      .start_timeout_us = PATIENCE_US };
 	const struct upstream_settings settings = { .name = "p",
 						    .dialect = &dialect_jsonrpc_stdio,
 						    .endpoints = urls,
