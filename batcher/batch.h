@@ -25,7 +25,7 @@ struct batch {
 	struct exchange *exchange; /* while sent */
 	bool forgotten;            /* sent, and nobody waits for any of it: to be aborted */
 	bool queued;               /* open, and in its lane's list of those to be sent again */
-	struct due_node rest;      /* open, and when it may be: retry.h */
+	struct due_node rest;      /* open, and when it may be: retry.c */
 	enum attempt_kind kind;    /* why it is sent */
 	bool paid;                 /* it is sent again, and the budget has been asked */
 	uint64_t retry_us;         /* sent, and it failed: how long until those who live are sent again; 0: no retry */

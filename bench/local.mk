@@ -20,5 +20,5 @@ bench_raw_redis_SOURCES = bench/raw_redis.c tests/support/cache_keys.h
 bench_raw_redis_LDADD = $(LIBS_CACHE) -lm
 bench_regret_SOURCES = bench/regret.c tests/support/regret.c tests/support/regret.h tests/support/regret_best.inc
 bench_regret_LDADD = $(LIBS_GATEWAY) -lm
-EXTRA_DIST += bench/run.py bench/failures.py bench/subjects.py bench/plot.py bench/loads.py bench/modes.py bench/regret_table.py bench/scenarios.py \
+EXTRA_DIST += bench/README.md bench/run.py bench/failures.py bench/subjects.py bench/plot.py bench/loads.py bench/modes.py bench/regret_table.py bench/scenarios.py \
 	bench/slopes.py bench/instructions.py bench/instructions.json
