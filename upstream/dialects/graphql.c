@@ -370,7 +370,7 @@ struct part {
 	struct buf data, errors; /* members and elements, with commas between */
 };
 
-/* "j3_user", raw: call 3 and what is behind it with the quote ('user"'). False: no alias of ours. */
+/* "j3_user", raw: call 3 and what is behind it with the quote ('user"'). False: no alias of ours, as "j03_user" is none. */
 static bool split_alias(const struct answer_tracker *tracker, struct slice raw, size_t *call, struct slice *name)
 {
 	const char *at = raw.at + 2, *end = raw.at + raw.len;
@@ -379,7 +379,8 @@ static bool split_alias(const struct answer_tracker *tracker, struct slice raw, 
 		return false;
 	for (; at < end && *at >= '0' && *at <= '9' && number <= MAX_CALLS; at++)
 		number = number * 10 + (size_t)(*at - '0');
-	if (at == raw.at + 2 || at == end || *at != '_' || number >= tracker->count)
+	bool plain = at == raw.at + 3 || raw.at[2] != '0';
+	if (at == raw.at + 2 || at == end || *at != '_' || !plain || number >= tracker->count)
 		return false;
 	*call = number;
 	*name = (struct slice){ at + 1, (size_t)(end - at - 1) };

@@ -229,6 +229,20 @@ static void values_go_back_byte_for_byte_under_their_own_names(void **state)
 	done();
 }
 
+/* "j00_user" is no name that was asked for: with "j0_user" beside it one answer would have two members of a name. */
+static void a_name_written_otherwise_is_nobodys(void **state)
+{
+	(void)state;
+	use(NULL, "{ user { n } }", true);
+	answer(2, 200, "{\"data\":{\"j00_user\":8,\"j0_user\":1,\"j01_user\":9,\"j1_user\":2}}");
+	expect(0, OUTCOME_OK, "{\"user\":1}");
+	expect(1, OUTCOME_OK, "{\"user\":2}");
+	answer(2, 200,
+	       "{\"errors\":[{\"message\":\"no\",\"path\":[\"j01_user\"]}],\"data\":{\"j0_user\":1,\"j1_user\":2}}");
+	assert_int_equal(fed.answers[1]->outcome, OUTCOME_UPSTREAM_ERROR);
+	done();
+}
+
 static void an_error_is_that_calls_whose_field_its_path_names(void **state)
 {
 	(void)state;
@@ -505,6 +519,7 @@ int main(void)
 		cmocka_unit_test(nesting_has_an_end),
 		cmocka_unit_test(a_variable_that_must_be_there_is_named),
 		cmocka_unit_test(values_go_back_byte_for_byte_under_their_own_names),
+		cmocka_unit_test(a_name_written_otherwise_is_nobodys),
 		cmocka_unit_test(an_error_is_that_calls_whose_field_its_path_names),
 		cmocka_unit_test(errors_about_the_document_are_about_all_calls),
 		cmocka_unit_test(a_lone_calls_errors_are_its_own),
