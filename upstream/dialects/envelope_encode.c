@@ -311,17 +311,6 @@ struct writing {
 	const char *where; /* of the fault */
 };
 
-/* Line breaks between JSON's tokens are blanks; in NDJSON they would end the line. */
-static void keep_line(struct buf *out, size_t from)
-{
-	if (!out->store)
-		return;
-	char *bytes = out->store->bytes;
-	for (size_t i = from; i < out->len; i++)
-		if (bytes[i] == '\n' || bytes[i] == '\r')
-			bytes[i] = ' ';
-}
-
 static bool put_template(struct writing *writing, const struct template *template, const char *where)
 {
 	size_t from = writing->out->len;
@@ -329,7 +318,7 @@ static bool put_template(struct writing *writing, const struct template *templat
 	if (template_write(template, writing->arguments, writing->out, &writing->fault) != TEMPLATE_WRITTEN)
 		return false;
 	if (writing->route->envelope->ndjson)
-		keep_line(writing->out, from);
+		template_keep_line(writing->out, from);
 	return true;
 }
 

@@ -282,7 +282,10 @@ static bool set_body(struct rest_route *route, const struct method *method, cons
 		dialect_refuse(error, "body", "a %s request has none", method->name);
 		return false;
 	}
-	route->body = compile_template(text, kind == BODY_FORM ? TEMPLATE_FORM : TEMPLATE_BODY, "body", error);
+	enum template_place place = kind == BODY_FORM                          ? TEMPLATE_FORM
+				    : kind == BODY_LINES || kind == BODY_PLAIN ? TEMPLATE_LINES
+									       : TEMPLATE_BODY;
+	route->body = compile_template(text, place, "body", error);
 	return route->body && check_body(route, kind, text, type, error);
 }
 

@@ -58,6 +58,14 @@ void template_percent_encode(struct buf *out, struct slice text)
 	}
 }
 
+void template_keep_line(struct buf *out, size_t from)
+{
+	char *bytes = out->store ? out->store->bytes : NULL;
+	for (size_t i = from; i < out->len; i++)
+		if (bytes[i] == '\n' || bytes[i] == '\r')
+			bytes[i] = ' ';
+}
+
 /* --- compiling --- */
 
 /* Bytes of the placeholder at `at`, 0 if there is none. */
@@ -391,9 +399,12 @@ static enum template_result write_placeholder(enum template_place place, const s
 		return refuse_part(fault, part, NULL);
 	if (part->whole && place == TEMPLATE_FORM)
 		return put_fields(part, value, out, fault);
-	if (place != TEMPLATE_BODY)
+	if (place != TEMPLATE_BODY && place != TEMPLATE_LINES)
 		return put_value(place, part, value, out, fault);
+	size_t from = out->len;
 	buf_put(out, value);
+	if (place == TEMPLATE_LINES)
+		template_keep_line(out, from);
 	return TEMPLATE_WRITTEN;
 }
 

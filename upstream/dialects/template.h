@@ -16,6 +16,7 @@
  *            optional: "". `{arguments}`: all members as pairs.
  *   body     the raw JSON value as it came, quotes and all: {"q": {query}, "n": {count?}}. Never write quotes around
  *            it. Absent and optional: null.
+ *   lines    of a body in which a line break has a meaning: as in a body, and no value holds one.
  *
  * Absent means absent or (not in a body) null. An absent argument is refused; if it is optional (`{name?}`) the whole
  * query parameter or header is left out.
@@ -28,7 +29,7 @@
 #include "base/slice.h"
 #include "upstream/dialects/error.h"
 
-enum template_place { TEMPLATE_PATH, TEMPLATE_QUERY, TEMPLATE_HEADER, TEMPLATE_BODY, TEMPLATE_FORM };
+enum template_place { TEMPLATE_PATH, TEMPLATE_QUERY, TEMPLATE_HEADER, TEMPLATE_BODY, TEMPLATE_LINES, TEMPLATE_FORM };
 
 struct template; /* immutable once made; any thread */
 
@@ -63,6 +64,9 @@ struct template_fault {
 /* Fill in and append to `out` (look at out->failed afterwards). `arguments`: a checked JSON object. */
 enum template_result template_write(const struct template *template, struct slice arguments, struct buf *out,
 				    struct template_fault *fault) MUST_CHECK;
+
+/* Line breaks in JSON that was appended from `from` on, where they are blanks between tokens, become plain blanks. */
+void template_keep_line(struct buf *out, size_t from);
 
 /* Append text, percent-encoded: unreserved characters (RFC 3986) stay. */
 void template_percent_encode(struct buf *out, struct slice text);

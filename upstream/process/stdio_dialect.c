@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "upstream/dialects/dialect.h"
+#include "upstream/dialects/template.h"
 #include "upstream/mcp/mcp_message.h"
 #include "upstream/upstream.h"
 
@@ -68,18 +69,6 @@ static struct answer *stdio_check(const struct dialect_route *route, struct slic
 	return NULL;
 }
 
-/* A line ends at its end only: line feeds of a JSON text, which are blanks there, become spaces. */
-static void end_line(struct buf *body, size_t start)
-{
-	if (body->failed)
-		return;
-	char *line = body->store->bytes + start;
-	for (size_t i = 0; i < body->len - start; i++)
-		if (line[i] == '\n' || line[i] == '\r')
-			line[i] = ' ';
-	buf_put_char(body, '\n');
-}
-
 static void put_jsonrpc(struct buf *body, const struct stdio_route *route, struct slice arguments, uint64_t id)
 {
 	buf_put(body, SLICE("{\"jsonrpc\":\"2.0\",\"id\":"));
@@ -115,7 +104,8 @@ bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t
 			put_mcp(body, route, &calls[i], first_id + i, era);
 		else
 			put_jsonrpc(body, route, calls[i].arguments, first_id + i);
-		end_line(body, start);
+		template_keep_line(body, start); /* a line ends at its end only */
+		buf_put_char(body, '\n');
 	}
 	return !body->failed;
 }

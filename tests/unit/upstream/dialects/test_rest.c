@@ -259,6 +259,25 @@ static void a_forms_values_stay_values(void **state)
 		       "Content-Type: application/x-www-form-urlencoded\n", "user=a%20b&n=1");
 }
 
+/* A line break between an argument's tokens is a blank there, and would be the end of a line here. */
+static void an_argument_begins_no_line_of_its_own(void **state)
+{
+	(void)state;
+	struct route_pair headers[] = { { "Content-Type", "application/x-ndjson" } };
+	struct route_settings settings = { .tool = "t", .headers = headers, .header_count = 1, .path = "/x" };
+	settings.body = "{\"index\":{}}\n{\"doc\":{x}}\n";
+	expect_request(&settings, "{\"x\":[1,\r\n{\"delete\":\"a\\n\"}\n,2]}", "POST", "/x",
+		       "Content-Type: application/x-ndjson\n",
+		       "{\"index\":{}}\n{\"doc\":[1,  {\"delete\":\"a\\n\"} ,2]}\n");
+	headers[0].value = "text/plain";
+	settings.body = "temperature value={x}\n";
+	expect_request(&settings, "{\"x\":{\n\"y\":1}}", "POST", "/x", "Content-Type: text/plain\n",
+		       "temperature value={ \"y\":1}\n");
+	headers[0].value = "application/json";
+	settings.body = NULL;
+	expect_request(&settings, "{\n\"y\":1}", "POST", "/x", "Content-Type: application/json\n", "{\n\"y\":1}");
+}
+
 /* --- reading --- */
 
 static void a_good_answers_body_is_the_result_as_it_came(void **state)
@@ -457,6 +476,7 @@ int main(void)
 		cmocka_unit_test(a_body_of_another_type_need_not_be_json),
 		cmocka_unit_test(a_body_takes_arguments_only_where_they_stay_values),
 		cmocka_unit_test(a_forms_values_stay_values),
+		cmocka_unit_test(an_argument_begins_no_line_of_its_own),
 		cmocka_unit_test(a_good_answers_body_is_the_result_as_it_came),
 		cmocka_unit_test(an_empty_answer_is_null_where_it_was_meant),
 		cmocka_unit_test(json_that_is_none_is_the_providers_failure),
