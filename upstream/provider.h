@@ -45,6 +45,10 @@ bool upstream_may_repeat(struct upstream *upstream, size_t calls) MUST_CHECK;
  * them; that is counted, they are not. NULL: nobody counts. (upstream/http/transport.c) */
 bool transport_hold(struct transport *transport, size_t bytes) MUST_CHECK;
 void transport_let_go(struct transport *transport, size_t bytes);
+enum { HELD_FROM_BYTES = 16 * 1024 };
+/* The same for bytes of a request that is about to be written, a copy of what its calls hold; from HELD_FROM_BYTES on. */
+bool transport_hold_request(struct transport *transport, size_t bytes) MUST_CHECK;
+void transport_let_go_request(struct transport *transport, size_t bytes);
 
 extern const struct upstream_kind upstream_http;
 extern const struct upstream_kind upstream_mcp;

@@ -19,11 +19,7 @@
 #include "upstream/http/place.h"
 #include "upstream/provider.h"
 
-enum {
-	REQUEST_BODY_BYTES = 256 * 1024 * 1024,
-	REASON_BYTES = 1024,
-	HELD_FROM_BYTES = 16 * 1024 /* a smaller body is not counted */
-};
+enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
 
 TAILQ_HEAD(http_request_list, http_request);
 

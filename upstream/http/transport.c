@@ -380,12 +380,13 @@ void transport_let_go(struct transport *transport, size_t bytes)
 
 bool transport_hold_request(struct transport *transport, size_t bytes)
 {
-	return take_room(transport, bytes);
+	return !transport || take_room(transport, bytes);
 }
 
 void transport_let_go_request(struct transport *transport, size_t bytes)
 {
-	give_room(transport, bytes);
+	if (transport)
+		give_room(transport, bytes);
 }
 
 /* --- handles --- */

@@ -22,9 +22,6 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 /* What its exchanges gather of answers is counted there; else nowhere. Before the first exchange; later only with another
  * limit of the same count. */
 void transport_set_account(struct transport *transport, const struct byte_account *account);
-/* Bytes of a request that is about to be written: a copy of what its calls hold. As transport_hold (provider.h). */
-bool transport_hold_request(struct transport *transport, size_t bytes) MUST_CHECK;
-void transport_let_go_request(struct transport *transport, size_t bytes);
 /* No exchange may be under way. NULL is allowed. */
 void transport_free(struct transport *transport);
 /* Once a loop turn, after sockets have been dispatched: run due transfers' timers, collect those that finished, call

@@ -22,7 +22,7 @@ enum { MESSAGE_BYTES = 4096, MEMBER_TIMERS = 3, NOISE_BYTES_MAX = 16 << 20 /* a 
 static bool say_message(struct member *member, struct buf *message)
 {
 	buf_put_char(message, '\n');
-	bool said = !message->failed && process_put(member->process, buf_slice(message));
+	bool said = !message->failed && process_say(member->process, buf_slice(message));
 	if (said)
 		process_flush(member->process);
 	buf_fini(message);
@@ -419,17 +419,22 @@ static void on_ended(void *context, bool cannot_start, const char *reason)
 	pool_member_ended(member, cannot_start, reason);
 }
 
-static bool on_hold(void *context, size_t bytes)
+static bool on_hold(void *context, enum process_holds what, size_t bytes)
 {
 	struct member *member = context;
+	if (what == PROCESS_HOLDS_QUEUED)
+		return transport_hold_request(member->pool->transport, bytes);
 	member->no_room = !transport_hold(member->pool->transport, bytes);
 	return !member->no_room;
 }
 
-static void on_let_go(void *context, size_t bytes)
+static void on_let_go(void *context, enum process_holds what, size_t bytes)
 {
 	struct member *member = context;
-	transport_let_go(member->pool->transport, bytes);
+	if (what == PROCESS_HOLDS_QUEUED)
+		transport_let_go_request(member->pool->transport, bytes);
+	else
+		transport_let_go(member->pool->transport, bytes);
 }
 
 static void on_line_under_way(void *context, struct slice beginning)
@@ -495,13 +500,12 @@ void member_free(struct member *member)
 
 bool member_give(struct member *member, struct pool_call *call)
 {
-	call->begins_at = process_queued(member->process);
-	return process_put(member->process, call->line);
+	return process_put(member->process, &call->line);
 }
 
 void member_cancel(struct member *member, const struct pool_call *call)
 {
-	if (!member->pool->mcp || member->stopped)
+	if (!member->pool->mcp || member->stopped || call->line.written == 0)
 		return;
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
 	mcp_put_cancelled(&message, member->pool->era, call->id);

@@ -108,6 +108,7 @@ struct member *member_start(struct process_pool *pool);
 void member_free(struct member *member);
 /* Give it a call. False: its queue is full. */
 bool member_give(struct member *member, struct pool_call *call) MUST_CHECK;
+/* Tell it, if it may have read the call, that nobody waits any more. */
 void member_cancel(struct member *member, const struct pool_call *call);
 /* Close its stdin and so on, with all its grace; it takes no calls from now on. */
 void member_stop(struct member *member);

@@ -81,6 +81,7 @@ static struct pool_call_bucket *bucket_of(struct process_pool *pool, uint64_t id
 static void take_out(struct pool_call *call)
 {
 	struct member *member = call->member;
+	process_take_back(member->process, &call->line);
 	TAILQ_REMOVE(&member->calls, call, next);
 	LIST_REMOVE(call, alike);
 	member->busy--;
@@ -106,7 +107,7 @@ static bool give_call(struct member *member, struct pool_call *call)
 
 bool process_pool_sent(const struct pool_call *call)
 {
-	return call->repeated || (call->member && process_written(call->member->process) > call->begins_at);
+	return call->repeated || (call->member && call->line.written > 0);
 }
 
 /* The least busy one; NULL: all are full, or there is none. */
@@ -616,7 +617,7 @@ void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool
 	if (!member)
 		return;
 	take_out(call);
-	member->ambiguous = true;
+	member->ambiguous |= call->line.written > 0;
 	member_cancel(member, call);
 	if (timed_out)
 		note_timeout(member);

@@ -13,16 +13,17 @@
 
 #include "base/answer.h"
 #include "metrics/metrics.h"
+#include "upstream/process/process.h"
 #include "upstream/upstream.h"
 
 struct process_pool;
 struct member;
 
-/* One call. Embedded in its owner, who fills the first part and keeps `line` alive until it is answered or forgotten.
+/* One call. Embedded in its owner, who fills the first part and keeps the text of `line` alive until it is answered or forgotten.
  */
 struct pool_call {
-	uint64_t id;       /* of process_pool_ids; as in the line */
-	struct slice line; /* the request with its newline */
+	uint64_t id;              /* of process_pool_ids; as in the line */
+	struct process_line line; /* the request with its newline */
 	bool repeatable;
 	/* Once, from loop dispatch; `answer` is the receiver's reference. */
 	void (*answered)(struct pool_call *call, struct answer *answer);
@@ -35,8 +36,7 @@ struct pool_call {
 	LIST_ENTRY(pool_call) alike; /* in a member: by id */
 	struct member *member;       /* NULL: it waits, or is none of the pool's */
 	bool waits;
-	bool repeated;      /* the process it was in has ended */
-	uint64_t begins_at; /* of what its process was ever sent */
+	bool repeated; /* the process it was in has ended */
 };
 
 /* Starts `min` processes. settings->process is not NULL. What they say is counted by the transport (provider.h). NULL: out
@@ -57,7 +57,7 @@ struct answer *process_pool_refusal(struct process_pool *pool);
 void process_pool_put(struct process_pool *pool, struct pool_call *call);
 /* Let what was put leave: the calls of one process in one write. */
 void process_pool_flush(struct process_pool *pool);
-/* Nobody waits for it any more; the server is told so if it can be. timed_out: its time has passed; a process that
+/* Nobody waits for it any more: it is not sent if it has not begun to leave, else the server is told so if it can be. timed_out: its time has passed; a process that
  * lets several calls in a row time out and is silent is replaced. */
 void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool timed_out);
 /* Whether some of it has been written to a process: it may have been carried out. */

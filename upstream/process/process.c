@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* process.c: four descriptors of a child (stdin, stdout, stderr, control) on the loop, and its two buffers. */
+/* process.c: four descriptors of a child (stdin, stdout, stderr, control) on the loop, what it says and what waits for it.
+ */
 #include "upstream/process/process.h"
 
 #include <assert.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,9 +18,18 @@
 enum {
 	READ_BYTES = 64 * 1024,      /* at once: what a pipe holds */
 	READS_PER_TURN = 8,          /* then it is another's turn */
-	KEPT_BYTES = 4 * READ_BYTES, /* a larger buffer is given back once it is empty */
+	KEPT_BYTES = 4 * READ_BYTES, /* a larger buffer is given back once it is empty; and so much is not counted */
 	COMPLAINT_BYTES = 1024,
-	WRITE_BYTES_MAX = 1024 * 1024 /* of one write */
+	WRITE_BYTES = 1024 * 1024, /* at once: a pipe holds far less, but its reader may be as fast as we are */
+	LINES_PER_WRITE = 64
+};
+
+TAILQ_HEAD(line_list, process_line);
+
+/* One that lies here: what was said, or the rest of a line whose owner has gone. */
+struct copied_line {
+	struct process_line line;
+	char bytes[];
 };
 
 const char *const process_inherited[] = { "HOME",  "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH",
@@ -37,10 +48,10 @@ struct process {
 	bool of_use;                             /* and whether one of them was of use */
 	size_t tail_len;
 	char tail[PROCESS_TAIL_BYTES]; /* of that line so far */
-	struct buf queue;              /* for stdin */
-	size_t queue_at;               /* written so far */
-	uint64_t queued, written;
-	bool writable_wanted; /* stdin is full: the loop tells when it is not */
+	struct line_list queue;        /* for stdin; copies are those that are not of a caller's */
+	size_t unwritten;              /* bytes of it */
+	size_t copied, copies_held;    /* bytes of copies in it, and those of them that are counted */
+	bool writable_wanted;          /* stdin is full: the loop tells when it is not */
 	size_t complaint_len;
 	char complaint[COMPLAINT_BYTES];
 	int pid;
@@ -48,6 +59,47 @@ struct process {
 	bool cannot_start;
 	char reason[PROCESS_REASON_BYTES]; /* "" until it is known */
 };
+
+/* --- what is counted --- */
+
+/* All but the first KEPT_BYTES. False: there is no room. */
+static bool count_held(struct process *process, enum process_holds what, size_t *held, size_t bytes)
+{
+	size_t counted = bytes > KEPT_BYTES ? bytes - KEPT_BYTES : 0;
+	if (!process->events->hold || counted == *held)
+		return true;
+	if (counted < *held)
+		process->events->let_go(process->context, what, *held - counted);
+	else if (!process->events->hold(process->context, what, counted - *held))
+		return false;
+	*held = counted;
+	return true;
+}
+
+/* What a long line takes. */
+static bool count_line(struct process *process, size_t bytes)
+{
+	return count_held(process, PROCESS_HOLDS_SAID, &process->held, bytes);
+}
+
+static bool count_copies(struct process *process, size_t bytes)
+{
+	return count_held(process, PROCESS_HOLDS_QUEUED, &process->copies_held, bytes);
+}
+
+/* --- the queue --- */
+
+static void unqueue(struct process *process, struct process_line *line)
+{
+	TAILQ_REMOVE(&process->queue, line, next);
+	line->queued = false;
+	process->unwritten -= line->text.len - line->written;
+	if (!line->copied)
+		return;
+	process->copied -= line->text.len;
+	count_copies(process, process->copied);
+	free(container_of(line, struct copied_line, line));
+}
 
 /* --- descriptors --- */
 
@@ -63,9 +115,10 @@ static void drop_watch(struct process *process, struct loop_watch *watch)
 
 static void drop_stdin(struct process *process)
 {
+	struct process_line *line;
 	drop_watch(process, &process->in);
-	buf_fini(&process->queue);
-	process->queue_at = 0;
+	while ((line = TAILQ_FIRST(&process->queue)))
+		unqueue(process, line);
 }
 
 static void drop_all(struct process *process)
@@ -150,20 +203,6 @@ static void give_up_line(struct process *process)
 	}
 	process->skipping = true;
 	buf_fini(&process->said);
-}
-
-/* Count what a long line takes: all but its first KEPT_BYTES. False: there is no room. */
-static bool count_line(struct process *process, size_t bytes)
-{
-	size_t counted = bytes > KEPT_BYTES ? bytes - KEPT_BYTES : 0;
-	if (!process->events->hold || counted == process->held)
-		return true;
-	if (counted < process->held)
-		process->events->let_go(process->context, process->held - counted);
-	else if (!process->events->hold(process->context, counted - process->held))
-		return false;
-	process->held = counted;
-	return true;
 }
 
 /* Room for the next piece of a line. */
@@ -359,24 +398,48 @@ static void want_writable(struct process *process, bool wanted)
 	loop_rewatch(process->loop, &process->in, wanted ? EPOLLOUT : 0);
 }
 
-/* False: its stdin is closed on the other side. */
+/* So much of the queue has left. */
+static void note_written(struct process *process, size_t bytes)
+{
+	while (bytes) {
+		struct process_line *line = TAILQ_FIRST(&process->queue);
+		size_t left = line->text.len - line->written, gone = bytes < left ? bytes : left;
+		line->written += gone;
+		process->unwritten -= gone;
+		bytes -= gone;
+		if (gone == left)
+			unqueue(process, line);
+	}
+}
+
+static ssize_t write_some(struct process *process)
+{
+	struct iovec pieces[LINES_PER_WRITE];
+	const struct process_line *line;
+	size_t count = 0, room = WRITE_BYTES;
+	TAILQ_FOREACH (line, &process->queue, next) {
+		size_t left = line->text.len - line->written;
+		left = left < room ? left : room;
+		pieces[count++] = (struct iovec){ (char *)line->text.at + line->written, left };
+		room -= left;
+		if (count == LINES_PER_WRITE || room == 0)
+			break;
+	}
+	return writev(process->in.fd, pieces, (int)count);
+}
+
+/* As much as it takes, and as one turn may give. False: its stdin is closed on the other side. */
 static bool write_queue(struct process *process)
 {
-	while (process->queue_at < process->queue.len) {
-		size_t left = process->queue.len - process->queue_at;
-		ssize_t put = write(process->in.fd, process->queue.store->bytes + process->queue_at,
-				    left < WRITE_BYTES_MAX ? left : WRITE_BYTES_MAX);
+	for (size_t written = 0; !TAILQ_EMPTY(&process->queue) && written < WRITE_BYTES;) {
+		ssize_t put = write_some(process);
 		if (put < 0 && errno == EINTR)
 			continue;
 		if (put < 0)
 			return errno == EAGAIN;
-		process->queue_at += (size_t)put;
-		process->written += (size_t)put;
+		note_written(process, (size_t)put);
+		written += (size_t)put;
 	}
-	process->queue_at = 0;
-	buf_reset(&process->queue);
-	if (process->queue.store && process->queue.store->len > KEPT_BYTES)
-		buf_fini(&process->queue);
 	return true;
 }
 
@@ -385,46 +448,69 @@ void process_flush(struct process *process)
 	if (process->in.fd < 0)
 		return;
 	if (write_queue(process))
-		want_writable(process, process->queue.len > 0);
+		want_writable(process, !TAILQ_EMPTY(&process->queue));
 	else
 		process_stop(process); /* how it ended is told by the control socket */
 }
 
-/* Room at the end was short, but there is some at the front. */
-static bool make_room(struct process *process, size_t bytes)
-{
-	if (process->queue.len - process->queue_at + bytes > process->settings->queue_bytes)
-		return false;
-	if (process->queue_at > process->queue.len / 2) {
-		shift_buf(&process->queue, process->queue_at);
-		process->queue_at = 0;
-	}
-	size_t len = process->queue.len;
-	if (buf_reserve(&process->queue, bytes))
-		return true;
-	process->queue.failed = false;
-	process->queue.len = len;
-	return false;
-}
-
-bool process_put(struct process *process, struct slice bytes)
+bool process_put(struct process *process, struct process_line *line)
 {
 	assert_owner(loop_owner(process->loop));
-	if (process->in.fd < 0 || !make_room(process, bytes.len))
+	assert(!line->queued && line->text.len);
+	if (process->in.fd < 0 || process->unwritten + line->text.len > process->settings->queue_bytes)
 		return false;
-	buf_put(&process->queue, bytes);
-	process->queued += bytes.len;
+	line->written = 0;
+	line->queued = true;
+	TAILQ_INSERT_TAIL(&process->queue, line, next);
+	process->unwritten += line->text.len;
 	return true;
 }
 
-uint64_t process_queued(const struct process *process)
+/* NULL: out of memory. */
+static struct process_line *copy_line(struct process *process, struct slice text)
 {
-	return process->queued;
+	struct copied_line *copy = malloc(sizeof *copy + text.len);
+	if (!copy)
+		return NULL;
+	memcpy(copy->bytes, text.at, text.len);
+	copy->line = (struct process_line){ .text = { copy->bytes, text.len }, .copied = true };
+	process->copied += text.len;
+	return &copy->line;
 }
 
-uint64_t process_written(const struct process *process)
+bool process_say(struct process *process, struct slice text)
 {
-	return process->written;
+	struct process_line *line;
+	if (process->in.fd < 0 || process->unwritten + text.len > process->settings->queue_bytes ||
+	    !count_copies(process, process->copied + text.len))
+		return false;
+	if ((line = copy_line(process, text)) && process_put(process, line))
+		return true;
+	count_copies(process, process->copied);
+	return false;
+}
+
+void process_take_back(struct process *process, struct process_line *line)
+{
+	assert_owner(loop_owner(process->loop));
+	if (!line->queued)
+		return;
+	struct slice rest = { line->text.at + line->written, line->text.len - line->written };
+	struct process_line *copy = line->written ? copy_line(process, rest) : NULL;
+	unqueue(process, line);
+	if (copy) { /* it was the first one. It is counted if there is room: it has to be held */
+		copy->queued = true;
+		TAILQ_INSERT_HEAD(&process->queue, copy, next);
+		process->unwritten += rest.len;
+		count_copies(process, process->copied);
+	} else if (line->written) {
+		process_stop(process);
+	}
+}
+
+size_t process_unwritten(const struct process *process)
+{
+	return process->unwritten;
 }
 
 static void on_in(struct loop_watch *watch, uint32_t events)
@@ -549,7 +635,7 @@ struct process *process_start(const struct process_settings *settings, struct lo
 	process->err = (struct loop_watch){ on_err, -1 };
 	process->control = (struct loop_watch){ on_control, -1 };
 	buf_init(&process->said, SIZE_MAX / 4);
-	buf_init(&process->queue, SIZE_MAX / 4);
+	TAILQ_INIT(&process->queue);
 	if (!spawn_child(settings, &child, error, error_bytes)) {
 		free(process);
 		return NULL;

@@ -8,6 +8,7 @@
 #define JITNEY_UPSTREAM_PROCESS_PROCESS_H
 
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/compiler.h"
 #include "base/loop.h"
@@ -20,6 +21,17 @@ extern const char *const process_inherited[];
 enum { PROCESS_REASON_BYTES = 320, PROCESS_TAIL_BYTES = 64 };
 
 struct process;
+
+/* A line for a child's stdin, newline included. It stays where its owner has it: embedded there, `text` filled in. */
+struct process_line {
+	struct slice text;
+	size_t written;      /* bytes of it that the child may have read */
+	bool queued, copied; /* copied: the process's own */
+	TAILQ_ENTRY(process_line) next;
+};
+
+/* What is counted while it is held. */
+enum process_holds { PROCESS_HOLDS_SAID, PROCESS_HOLDS_QUEUED };
 
 /* Called from loop dispatch, never from within a function of this file. process_free may be called in `ended` only. */
 struct process_events {
@@ -37,10 +49,11 @@ struct process_events {
 	 * ("exited with status 1", "was killed by signal 9"), valid in here only; cannot_start: it could not even be
 	 * executed. */
 	void (*ended)(void *context, bool cannot_start, const char *reason);
-	/* So many bytes of a line will be gathered; false: it is given up, as if it were too long. And: they are no more.
-	 * NULL: nobody counts. */
-	bool (*hold)(void *context, size_t bytes);
-	void (*let_go)(void *context, size_t bytes);
+	/* So many bytes will be gathered: of a line of stdout (false: it is given up, as if it were too long), or of copies
+	 * that wait for stdin (false: the queue is full). And: they are no more. From within process_say, process_flush
+	 * and process_take_back too. NULL: nobody counts. */
+	bool (*hold)(void *context, enum process_holds what, size_t bytes);
+	void (*let_go)(void *context, enum process_holds what, size_t bytes);
 	/* The beginning of a line of stdout that has not ended; borrowed. It is that of the next `line`, or `overlong`. */
 	void (*line_under_way)(void *context, struct slice beginning);
 };
@@ -52,13 +65,17 @@ struct process *process_start(const struct process_settings *settings, struct lo
 /* No callback follows. If it still runs it is stopped behind our back, with its grace. NULL is allowed. */
 void process_free(struct process *process);
 
-/* Queue bytes (whole lines) for its stdin; process_flush writes them. False: the queue is full or memory is out,
- * nothing was queued; or its stdin is closed. */
-bool process_put(struct process *process, struct slice bytes) MUST_CHECK;
+/* Queue a line for its stdin; process_flush writes it. Its text is borrowed until it has left, process_take_back, or the
+ * end. False: the queue is full, nothing was queued; or its stdin is closed. */
+bool process_put(struct process *process, struct process_line *line) MUST_CHECK;
+/* The same with a copy of `text` (whole lines). False also: memory is out, or there is no room for it (hold). */
+bool process_say(struct process *process, struct slice text) MUST_CHECK;
+/* The text is going to be no more. A line of which nothing was written never will be; the rest of one that has begun to
+ * leave is copied, so that it ends: without memory for that the process is stopped. Does no harm to what is not queued. */
+void process_take_back(struct process *process, struct process_line *line);
 void process_flush(struct process *process);
-/* Bytes ever queued and ever written: a line queued when `queued` was N has begun to leave once written > N. */
-uint64_t process_queued(const struct process *process);
-uint64_t process_written(const struct process *process);
+/* Bytes that wait to be written. */
+size_t process_unwritten(const struct process *process);
 
 /* Close its stdin, then SIGTERM, then SIGKILL, as in the settings; `ended` follows. Twice does no harm. */
 void process_stop(struct process *process);

@@ -15,6 +15,7 @@ enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024 };
 struct process_upstream {
 	struct upstream base;
 	struct process_pool *pool;
+	struct transport *transport; /* counts what is held; NULL: nobody does */
 	struct meter *meter;
 };
 
@@ -24,6 +25,7 @@ struct process_exchange {
 	const struct upstream_events *events;
 	void *context;
 	struct buf lines; /* of all calls */
+	size_t held;      /* bytes of it that are counted */
 	uint64_t begun_us;
 	struct loop_timer timer; /* the deadline */
 	bool delivering;         /* callbacks run; an abort only marks it */
@@ -56,6 +58,8 @@ static void exchange_free(struct process_exchange *exchange)
 	loop_disarm(loop, &exchange->timer);
 	loop_timers_release(loop, 1);
 	buf_fini(&exchange->lines);
+	if (exchange->held)
+		transport_let_go_request(exchange->upstream->transport, exchange->held);
 	free(exchange);
 }
 
@@ -173,21 +177,50 @@ static void cut_lines(struct process_exchange *exchange, const struct upstream_c
 		item->exchange = exchange;
 		item->open = true;
 		item->call.id = first_id + i;
-		item->call.line = (struct slice){ left.at, (size_t)(end + 1 - left.at) };
+		item->call.line.text = (struct slice){ left.at, (size_t)(end + 1 - left.at) };
 		item->call.repeatable = calls[i].repeatable;
 		item->call.answered = on_answered;
 		item->call.asks = calls[i].asks;
 		item->call.on_notification = on_call_notification;
-		left.at += item->call.line.len;
-		left.len -= item->call.line.len;
+		left.at += item->call.line.text.len;
+		left.len -= item->call.line.text.len;
 	}
 }
 
-static bool write_lines(struct process_exchange *exchange, const struct upstream_call *calls, uint64_t first_id)
+/* Lines are a copy of what the calls hold, and count beside it, from so many bytes on. */
+static bool hold_lines(struct process_exchange *exchange, size_t bytes)
 {
-	buf_init(&exchange->lines, REQUEST_BODY_BYTES);
-	return dialect_put_lines(calls, exchange->count, first_id, process_pool_era(exchange->upstream->pool),
-				 &exchange->lines);
+	if (bytes < HELD_FROM_BYTES || bytes <= exchange->held)
+		return true;
+	if (!transport_hold_request(exchange->upstream->transport, bytes - exchange->held))
+		return false;
+	exchange->held = bytes;
+	return true;
+}
+
+static struct answer *no_room(const char *name)
+{
+	return answer_upstream_error(OUTCOME_OVERLOADED, 0, 1, (struct slice){ NULL, 0 },
+				     "%s: the gateway holds as many bytes as limits.in_flight_bytes allows, and had no "
+				     "room for the request",
+				     name);
+}
+
+/* NULL, or why not. */
+static struct answer *write_lines(struct process_exchange *exchange, const struct upstream_call *calls,
+				  uint64_t first_id)
+{
+	const struct process_upstream *upstream = exchange->upstream;
+	const char *name = upstream->base.settings->name;
+	size_t bytes = 0;
+	for (size_t i = 0; i < exchange->count; i++)
+		bytes += calls[i].arguments.len;
+	if (!hold_lines(exchange, bytes))
+		return no_room(name);
+	if (!dialect_put_lines(calls, exchange->count, first_id, process_pool_era(upstream->pool), &exchange->lines))
+		return answer_error(OUTCOME_OVERLOADED, "%s: the call is over %d MiB, or the gateway is out of memory",
+				    name, REQUEST_BODY_BYTES / (1024 * 1024));
+	return hold_lines(exchange, exchange->lines.store->len) ? NULL : no_room(name);
 }
 
 static struct process_exchange *exchange_new(struct process_upstream *upstream, size_t count)
@@ -202,6 +235,7 @@ static struct process_exchange *exchange_new(struct process_upstream *upstream, 
 	exchange->begun_us = loop_now(upstream->base.loop);
 	exchange->outcome = OUTCOME_UPSTREAM_ERROR;
 	exchange->count = exchange->left = count;
+	buf_init(&exchange->lines, REQUEST_BODY_BYTES);
 	return exchange;
 }
 
@@ -215,12 +249,12 @@ static struct exchange *process_send(struct upstream *base, const struct upstrea
 		return NULL;
 	uint64_t first_id = process_pool_ids(upstream->pool, count);
 	struct process_exchange *exchange = exchange_new(upstream, count);
-	if (!exchange || !write_lines(exchange, calls, first_id)) {
+	*refusal = exchange
+			   ? write_lines(exchange, calls, first_id)
+			   : answer_error(OUTCOME_OVERLOADED, "%s: the gateway is out of memory", base->settings->name);
+	if (*refusal) {
 		if (exchange)
 			exchange_free(exchange);
-		*refusal =
-			answer_error(OUTCOME_OVERLOADED, "%s: the call is over %d MiB, or the gateway is out of memory",
-				     base->settings->name, REQUEST_BODY_BYTES / (1024 * 1024));
 		return NULL;
 	}
 	exchange->events = events;
@@ -276,6 +310,7 @@ static struct upstream *process_make(const struct upstream_settings *settings, s
 	}
 	upstream->base.settings = settings;
 	upstream->base.loop = loop;
+	upstream->transport = transport;
 	upstream->meter = meter;
 	return &upstream->base;
 }

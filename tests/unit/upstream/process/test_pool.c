@@ -5,11 +5,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "tests/support/alloc_fail.h"
+#include "upstream/http/transport.h"
 #include "upstream/process_settings.h"
 #include "upstream/upstream.h"
 
@@ -24,6 +27,8 @@ static struct {
 	struct metrics *metrics;
 	struct meter *meter;
 	struct loop *loop;
+	struct transport *transport;
+	struct slice arguments;
 	struct upstream *upstream;
 	struct upstream_settings settings;
 	struct process_pool_settings pool;
@@ -97,7 +102,7 @@ static void open_pool(const char *const *argv, size_t max, size_t calls)
 						     .process = &world.pool };
 	world.route = dialect_jsonrpc_stdio.route_new(&route, &error);
 	assert_non_null(world.route);
-	world.upstream = upstream_new(&world.settings, NULL, world.loop, world.meter);
+	world.upstream = upstream_new(&world.settings, world.transport, world.loop, world.meter);
 	assert_non_null(world.upstream);
 }
 
@@ -112,7 +117,7 @@ static struct exchange *send_calls(struct delivered *delivered, size_t count, bo
 	struct upstream_call calls[CALLS_MAX];
 	for (size_t i = 0; i < count; i++)
 		calls[i] = (struct upstream_call){ .route = world.route,
-						   .arguments = SLICE("{}"),
+						   .arguments = world.arguments,
 						   .repeatable = repeatable };
 	*delivered = (struct delivered){ .answered = 0 };
 	return upstream_send(world.upstream, calls, count, CLOCK_NEVER - 1, &events, delivered, refusal);
@@ -300,6 +305,81 @@ static void a_call_without_memory_is_shed(void **state)
 	close_pool();
 }
 
+/* It reads nothing: what waits for it is counted, and beyond the bound nothing does. */
+static void what_waits_for_a_program_that_does_not_read_is_counted(void **state)
+{
+	static const char *const idle[] = { "sleep", "1000", NULL };
+	enum { LINE = 40 * 1000, LIMIT = 1024 * 1024, MANY = 60 };
+	static struct delivered delivered[MANY];
+	struct exchange *exchanges[MANY];
+	struct answer *refusal = NULL;
+	char *text = malloc(LINE);
+	atomic_size_t held = 0;
+	const struct byte_account account = { &held, LIMIT };
+	size_t sent = 0;
+	(void)state;
+	assert_non_null(text);
+	snprintf(text, LINE, "{\"a\":\"%0*d\"}", LINE - 20, 0);
+	transport_set_account(world.transport, &account);
+	open_pool(idle, 1, MANY);
+	world.arguments = slice_of(text);
+	while (sent < MANY && (exchanges[sent] = send_calls(&delivered[sent], 1, false, &refusal))) {
+		sent++;
+		assert_true(atomic_load(&held) >= sent * (LINE - 100) && atomic_load(&held) <= LIMIT);
+		turn();
+	}
+	assert_in_range(sent, 10, LIMIT / LINE);
+	assert_int_equal(refusal->outcome, OUTCOME_OVERLOADED);
+	assert_non_null(strstr(refusal->detail, "limits.in_flight_bytes"));
+	answer_unref(refusal);
+	while (sent)
+		upstream_abort(exchanges[--sent]);
+	assert_int_equal(atomic_load(&held), 0);
+	close_pool();
+	free(text);
+}
+
+/* A call that is said not to have been sent must not be carried out once its program reads again. */
+static void what_was_given_up_unsent_never_leaves(void **state)
+{
+	static const char *const late[] = {
+		"sh", "-c", "while [ ! -e \"$0\" ]; do sleep 0.05; done; exec mawk -W interactive '" ANSWER "'", NULL,
+		NULL
+	};
+	enum { LARGE = 300 * 1000 };
+	struct delivered first, second, third;
+	struct answer *refusal = NULL;
+	char path[] = "/tmp/test_pool_XXXXXX", *text = malloc(LARGE);
+	(void)state;
+	int fd = mkstemp(path);
+	assert_true(text && fd >= 0);
+	unlink(path);
+	snprintf(text, LARGE, "{\"a\":\"%0*d\"}", LARGE - 20, 0);
+	const char *argv[countof(late)];
+	memcpy(argv, late, sizeof late);
+	argv[3] = path;
+	open_pool(argv, 1, 10);
+	world.arguments = slice_of(text); /* more than a pipe holds */
+	struct exchange *begun = send_calls(&first, 1, false, &refusal);
+	WAIT_FOR(upstream_sent(begun));
+	world.arguments = SLICE("{}");
+	struct exchange *unsent = send_calls(&second, 1, false, &refusal);
+	assert_false(upstream_sent(unsent));
+	upstream_abort(unsent);
+	upstream_abort(begun);
+	memset(text, '\n', LARGE);
+	send_well(&third, 1, false);
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+	WAIT_FOR(third.completed == 1);
+	assert_int_equal(third.outcomes[0], OUTCOME_OK);
+	/* the first call's answer, which nobody waits for, is the only line too many */
+	assert_int_equal(metrics_read(world.metrics, METRIC_ID_PROCESS_UNPARSED_LINES, 0, 0), 1);
+	unlink(path);
+	close(fd);
+	close_pool();
+	free(text);
+}
+
 static int set_up(void **state)
 {
 	static const struct metrics_names of = { .upstreams = names,
@@ -312,12 +392,15 @@ static int set_up(void **state)
 	world.loop = loop_new();
 	world.metrics = metrics_new(&of);
 	world.meter = world.metrics ? metrics_meter(world.metrics) : NULL;
-	return world.loop && world.meter ? 0 : -1;
+	world.arguments = SLICE("{}");
+	world.transport = world.loop && world.meter ? transport_new(world.loop, world.meter, 1) : NULL;
+	return world.transport ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
+	transport_free(world.transport);
 	loop_free(world.loop);
 	metrics_free(world.metrics);
 	return upstream_await_children(PATIENCE_US) ? 0 : -1;
@@ -337,6 +420,8 @@ int main(void)
 		WITH_POOL(an_aborted_exchange_says_no_more),
 		WITH_POOL(who_lets_aborted_calls_time_out_is_doubted_too),
 		WITH_POOL(a_call_without_memory_is_shed),
+		WITH_POOL(what_waits_for_a_program_that_does_not_read_is_counted),
+		WITH_POOL(what_was_given_up_unsent_never_leaves),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

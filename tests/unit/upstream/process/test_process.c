@@ -79,18 +79,20 @@ static void on_ended(void *context, bool cannot_start, const char *reason)
 	witness->process = NULL;
 }
 
-static bool on_hold(void *context, size_t bytes)
+static bool on_hold(void *context, enum process_holds what, size_t bytes)
 {
 	struct witness *witness = context;
+	(void)what;
 	if (witness->held + bytes > witness->room)
 		return false;
 	witness->held += bytes;
 	return true;
 }
 
-static void on_let_go(void *context, size_t bytes)
+static void on_let_go(void *context, enum process_holds what, size_t bytes)
 {
 	struct witness *witness = context;
+	(void)what;
 	assert_true(bytes <= witness->held);
 	witness->held -= bytes;
 }
@@ -139,7 +141,7 @@ static void forget(struct witness *witness)
 
 static void say(struct witness *witness, const char *text)
 {
-	assert_true(process_put(witness->process, slice_of(text)));
+	assert_true(process_say(witness->process, slice_of(text)));
 	process_flush(witness->process);
 }
 
@@ -220,16 +222,51 @@ static void a_reader_that_is_slow_gets_all_of_it(void **state)
 	line[sizeof line - 2] = '\n';
 	line[sizeof line - 1] = '\0';
 	size_t put = 0;
-	while (process_put(witness.process, slice_of(line))) {
+	while (process_say(witness.process, slice_of(line))) {
 		put++;
 		process_flush(witness.process);
 	}
 	assert_in_range(put, 100, 200);
-	assert_true(process_written(witness.process) < process_queued(witness.process));
-	WAIT_FOR(process_written(witness.process) == process_queued(witness.process));
+	assert_true(witness.held > 0 && process_unwritten(witness.process) > 0);
+	WAIT_FOR(process_unwritten(witness.process) == 0);
 	WAIT_FOR(witness.line_count == put - 1);
+	assert_int_equal(witness.held, 0);
 	process_stop(witness.process);
 	WAIT_FOR(witness.ended);
+	forget(&witness);
+}
+
+/* What has not begun to leave never does; what has is whole, although its owner is gone. */
+static void lines_can_be_taken_back(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "sh", "-c", "read go; cat", NULL };
+	static char texts[3][200001];
+	struct process_settings settings = settings_of(argv);
+	struct process_line lines[3] = { 0 };
+	struct witness witness;
+	assert_true(start(&witness, &settings));
+	for (size_t i = 0; i < countof(lines); i++) {
+		memset(texts[i], 'a' + (int)i, sizeof texts[i] - 1);
+		texts[i][sizeof texts[i] - 1] = '\n';
+		lines[i].text = (struct slice){ texts[i], sizeof texts[i] };
+	}
+	say(&witness, "go\n");
+	for (size_t i = 0; i < countof(lines); i++)
+		assert_true(process_put(witness.process, &lines[i]));
+	process_flush(witness.process);
+	assert_true(lines[0].queued && lines[0].written > 0 && lines[1].queued && lines[1].written == 0);
+	for (size_t i = 0; i < 2; i++) {
+		process_take_back(witness.process, &lines[i]);
+		process_take_back(witness.process, &lines[i]);
+		memset(texts[i], 'x', sizeof texts[i]);
+	}
+	WAIT_FOR(witness.line_count == 2);
+	assert_int_equal(witness.lines.len, 2 * sizeof texts[0]);
+	assert_null(memchr(witness.lines.store->bytes, 'x', witness.lines.len));
+	assert_int_equal(witness.lines.store->bytes[0], 'a');
+	assert_int_equal(witness.lines.store->bytes[sizeof texts[0]], 'c');
+	assert_int_equal(process_unwritten(witness.process), 0);
 	forget(&witness);
 }
 
@@ -620,6 +657,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines_go_in_and_come_out),
 		cmocka_unit_test(a_reader_that_is_slow_gets_all_of_it),
+		cmocka_unit_test(lines_can_be_taken_back),
 		cmocka_unit_test(an_overlong_line_is_dropped_and_told),
 		cmocka_unit_test(a_line_without_room_is_dropped_and_told),
 		cmocka_unit_test(the_last_words_come_before_the_end),
