@@ -126,16 +126,22 @@ static inline int32_t json_hex4(const char *p, const char *end)
 	return value;
 }
 
+/* What a backslash before this letter means; NUL: no escape of one letter. */
+static inline char json_escape_letter(char c)
+{
+	static const char meanings[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+					    ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t' };
+	return (unsigned char)c < sizeof meanings ? meanings[(unsigned char)c] : '\0';
+}
+
 /* Read the escape whose backslash is at p. Returns its bytes (2, 6, or 12 for a surrogate pair); 0: not one, or a
  * lone surrogate. */
 static inline size_t json_escape_read(const char *p, const char *end, uint32_t *code)
 {
-	static const char meanings[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
-					    ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t' };
 	if (end - p < 2)
 		return 0;
 	if (p[1] != 'u') {
-		*code = (unsigned char)p[1] < sizeof meanings ? (unsigned char)meanings[(unsigned char)p[1]] : 0;
+		*code = (unsigned char)json_escape_letter(p[1]);
 		return *code ? 2 : 0;
 	}
 	int32_t unit = json_hex4(p + 2, end);

@@ -366,8 +366,13 @@ size_t json_unescape_to(struct slice raw, char *to)
 	struct slice body = string_body(raw);
 	const char *p = body.at, *end = p + body.len, *from = to;
 	while ((p = copy_plain(p, end, &to)) < end) {
-		char decoded[4];
+		char decoded[4], letter = end - p > 1 ? json_escape_letter(p[1]) : '\0';
 		size_t len;
+		if (letter) { /* nearly all of them, and a text may have a million */
+			*to++ = letter;
+			p += 2;
+			continue;
+		}
 		p += decode_escape(p, end, decoded, &len);
 		memcpy(to, decoded, len);
 		to += len;

@@ -21,6 +21,7 @@ enum {
 	URL_CHARS = 100,              /* of an URL in a reason, which has 200 bytes */
 	CODE_CHARS = 80,
 	HELD_STEP_BYTES = 16 * 1024, /* answers are counted by so many bytes; one that is smaller is not */
+	PIECE_BYTES = 256,           /* what looking at a piece takes of a turn, beside its bytes: it may have one */
 	HEAD_BYTES_MAX = 256 * 1024  /* of one exchange; nobody counts them */
 };
 
@@ -146,7 +147,7 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 	if (exchange->no_memory)
 		return 0;
 	exchange->transfer.gathered = exchange->answer.len;
-	transport_mark(&exchange->transfer, len);
+	transport_mark(&exchange->transfer, len + PIECE_BYTES);
 	return len;
 }
 

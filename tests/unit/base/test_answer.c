@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/answer.h"
@@ -220,6 +222,41 @@ static void an_answer_that_is_no_mcp_result_has_no_full_form(void **state)
 	answer_unref(answer);
 }
 
+/* Whether the kernel has been asked for huge pages at this place; true where it knows none. */
+static bool is_wanted_huge(const void *place)
+{
+	char line[512];
+	bool within = false, wanted = false, known = false;
+	FILE *file = fopen("/proc/self/smaps", "r");
+	while (file && fgets(line, sizeof line, file)) {
+		uintptr_t begin, end;
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2)
+			within = (uintptr_t)place >= begin && (uintptr_t)place < end;
+		known |= strncmp(line, "THPeligible:", 12) == 0;
+		wanted |= within && strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " hg");
+	}
+	if (file)
+		fclose(file);
+	return wanted || !known;
+}
+
+/* A page fault is a microsecond or two of a loop's turn, and 32 MiB would be 8,192 of them. */
+static void a_large_answer_asks_for_huge_pages(void **state)
+{
+	enum { BYTES = 16 << 20 };
+	char *text = malloc(BYTES);
+	(void)state;
+	assert_non_null(text);
+	memset(text, 'x', BYTES);
+	text[0] = text[BYTES - 1] = '"';
+	const struct slice raw = { text, BYTES };
+	struct answer *answer = answer_mcp_text(raw, raw, NULL);
+	assert_int_equal(answer->body_len, BYTES - 2);
+	assert_true(is_wanted_huge(answer->bytes + BYTES));
+	answer_unref(answer);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +273,7 @@ int main(void)
 		cmocka_unit_test(an_mcp_answer_keeps_a_body_within_the_result_once),
 		cmocka_unit_test(an_mcp_answer_keeps_a_body_of_its_own_behind_the_result),
 		cmocka_unit_test(an_answer_that_is_no_mcp_result_has_no_full_form),
+		cmocka_unit_test(a_large_answer_asks_for_huge_pages),
 		cmocka_unit_test(many_threads_share_one_answer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
 
 #include "tests/support/upstream_world.h"
 
-enum { LARGE = 600 * 1000, COUNT = 6, LIMIT = 1024 * 1024 };
+enum { LARGE = 600 * 1000, COUNT = 6, LIMIT = 1024 * 1024, PIECES = 2000, IN_PIECES = 24 };
 
 /* The provider's side: an answer of LARGE bytes, whose last byte waits for provider_release. */
 static atomic_uint held_back, sent_whole;
@@ -37,12 +37,38 @@ static enum provider_then answer_in_two(struct provider_request *request)
 	return PROVIDER_KEEP;
 }
 
-static struct provider *start(struct world *world)
+/* Chunks of a byte each, as many as are read at once. */
+static enum provider_then answer_in_pieces(struct provider_request *request)
 {
-	struct provider *provider = start_with(world, answer_in_two, NULL);
+	uint64_t id = 0;
+	read_ids(request->body, &id, 1);
+	atomic_fetch_add(&held_back, 1);
+	provider_hold(request);
+	char head[80];
+	int len = snprintf(head, sizeof head, "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":\"", (unsigned long long)id);
+	provider_write(
+		request,
+		"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n",
+		(unsigned)len, head);
+	char piece[] = "1\r\nx\r\n1\r\nx\r\n1\r\nx\r\n1\r\nx\r\n1\r\nx\r\n1\r\nx\r\n1\r\nx\r\n1\r\nx\r\n";
+	for (size_t i = 0; i < PIECES / 8; i++)
+		provider_write(request, "%s", piece);
+	provider_write(request, "2\r\n\"}\r\n0\r\n\r\n");
+	atomic_fetch_add(&sent_whole, 1);
+	return PROVIDER_KEEP;
+}
+
+static struct provider *start_answering(struct world *world, enum provider_then (*answer)(struct provider_request *))
+{
+	struct provider *provider = start_with(world, answer, NULL);
 	atomic_store(&held_back, 0);
 	atomic_store(&sent_whole, 0);
 	return provider;
+}
+
+static struct provider *start(struct world *world)
+{
+	return start_answering(world, answer_in_two);
 }
 
 /* Another turn, until somebody has seen to it. */
@@ -57,10 +83,10 @@ static int64_t gathered(const struct world *world)
 	return metrics_read(world->metrics, METRIC_ID_ANSWER_BYTES, 0, 0);
 }
 
-static size_t completion_of(const struct completion *completions)
+static size_t completion_of(const struct completion *completions, size_t count)
 {
 	size_t completed = 0;
-	for (size_t i = 0; i < COUNT; i++)
+	for (size_t i = 0; i < count; i++)
 		completed += completions[i].completed;
 	return completed;
 }
@@ -80,15 +106,42 @@ static void test_a_turn_looks_at_few(void **state)
 	provider_release(provider, COUNT);
 	while (atomic_load(&sent_whole) < COUNT && clock_now_us() < latest_us)
 		sched_yield();
-	for (size_t before = 0; before < COUNT; before = completion_of(completions)) {
+	for (size_t before = 0; before < COUNT; before = completion_of(completions, COUNT)) {
 		assert_true(go_on(&world, latest_us));
-		assert_true(completion_of(completions) <= before + 1); /* each is more than a turn's worth */
+		assert_true(completion_of(completions, COUNT) <= before + 1); /* each is more than a turn's worth */
 	}
 	for (size_t i = 0; i < COUNT; i++) {
 		assert_int_equal(completions[i].answers[0]->outcome, OUTCOME_OK);
 		completion_fini(&completions[i]);
 	}
 	assert_int_equal(gathered(&world), 0);
+	world_fini(&world);
+	provider_stop(provider);
+}
+
+/* Each takes a while however short it is, and 24 x 2,000 of them came together. */
+static void test_a_turn_takes_few_pieces(void **state)
+{
+	struct world world;
+	static struct completion completions[IN_PIECES];
+	struct provider *provider = start_answering(&world, answer_in_pieces);
+	uint64_t latest_us = clock_now_us() + PATIENCE_US;
+	(void)state;
+	for (size_t i = 0; i < IN_PIECES; i++)
+		send_many(&world, &completions[i], 1, true, PATIENCE_US);
+	while (atomic_load(&held_back) < IN_PIECES && go_on(&world, latest_us))
+		continue;
+	provider_release(provider, IN_PIECES);
+	while (atomic_load(&sent_whole) < IN_PIECES && clock_now_us() < latest_us)
+		sched_yield();
+	for (size_t before = 0; before < IN_PIECES; before = completion_of(completions, IN_PIECES)) {
+		assert_true(go_on(&world, latest_us));
+		assert_true(completion_of(completions, IN_PIECES) <= before + 8000 / PIECES);
+	}
+	for (size_t i = 0; i < IN_PIECES; i++) {
+		assert_int_equal(completions[i].answers[0]->outcome, OUTCOME_OK);
+		completion_fini(&completions[i]);
+	}
 	world_fini(&world);
 	provider_stop(provider);
 }
@@ -111,13 +164,13 @@ static void test_what_has_no_room_is_refused(void **state)
 	transport_set_account(world.transport, &account);
 	for (size_t i = 0; i < COUNT; i++)
 		send_many(&world, &completions[i], 1, i % 2 == 0, PATIENCE_US);
-	while (completion_of(completions) < COUNT - 1 && go_on(&world, latest_us))
+	while (completion_of(completions, COUNT) < COUNT - 1 && go_on(&world, latest_us))
 		assert_true(atomic_load(&held) <= LIMIT);
-	assert_int_equal(completion_of(completions), COUNT - 1);
+	assert_int_equal(completion_of(completions, COUNT), COUNT - 1);
 	while (gathered(&world) < LARGE - LARGE / 20 && go_on(&world, latest_us))
 		continue;
 	provider_release(provider, COUNT);
-	while (completion_of(completions) < COUNT && go_on(&world, latest_us))
+	while (completion_of(completions, COUNT) < COUNT && go_on(&world, latest_us))
 		continue;
 	size_t ok = 0;
 	for (size_t i = 0; i < COUNT; i++) {
@@ -139,6 +192,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_turn_looks_at_few),
+		cmocka_unit_test(test_a_turn_takes_few_pieces),
 		cmocka_unit_test(test_what_has_no_room_is_refused),
 	};
 	return run_with_upstream("answer bytes", tests, countof(tests));
