@@ -143,6 +143,7 @@ def idle(build, quick):
             sockets.append(each)
         for each in sockets:
             each.recv(4096)
+        time.sleep(3)   # quiet ones give their memory back
         held = one.gateway.rss_mib() - before
         beside = one.load("/v1/tools/cached", '{"q":1}', callers=64, calls=40_000)
         for each in sockets:

@@ -157,7 +157,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("limits.body", SIZE, config, generation.http.body_bytes, "bytes", 1, B_GIB(1), "8MiB", NULL,                          \
 	  "The longest request body; more is refused with 413.")                                                       \
 	V("limits.headers", SIZE, config, generation.http.header_bytes, "bytes", B_KIB(1), B_MIB(1), "8KiB", NULL,              \
-	  "The longest request head, of at most a header for every 96 bytes of this; more is refused with 431.")       \
+	  "The longest request head, of at most a header for every 98 bytes of this; more is refused with 431.")       \
 	V("limits.header_timeout", DURATION, config, generation.http.header_timeout_us, "us", US_MS(1), US_M(10), "5s", NULL,   \
 	  "From the first byte of a request to the end of its head; and from a new connection to its first byte.")     \
 	V("limits.body_timeout", DURATION, config, generation.http.body_timeout_us, "us", US_MS(1), US_H(1), "30s", NULL,       \

@@ -122,9 +122,7 @@ static void drop_unread(const struct connection *connection)
 			return;
 }
 
-/* Whether all that the library has read were whole requests, so that what is unread begins with a head. Only where the
- * kernel counts. */
-static bool is_between_requests(const struct connection *connection)
+bool door_is_between_requests(const struct connection *connection)
 {
 	struct tcp_info info = { 0 };
 	socklen_t size = sizeof info;
@@ -138,7 +136,7 @@ bool door_refuses_next(struct connection *connection)
 {
 	struct http *http = connection->http;
 	struct guard_decision decision;
-	ssize_t got = is_between_requests(connection) ? peek_at(connection) : 0;
+	ssize_t got = door_is_between_requests(connection) ? peek_at(connection) : 0;
 	struct http_request *http_request = got > 0 ? request_new(http) : NULL;
 	if (!http_request)
 		return false;

@@ -14,6 +14,9 @@
 /* Watching a connection for its next first byte, or for its end, costs a system call each way, so only one that has
  * been in its phase for this long is watched; a drip that begins earlier is noticed with its next byte. */
 #define QUIET_US (250 * CLOCK_US_PER_MS)
+/* One that is quiet for so long gives its memory back. The next request on it takes that anew, which costs some page
+ * faults. */
+#define COLD_AFTER_US (2 * CLOCK_US_PER_S)
 /* The same for a request that waits for its reply: most are answered before it pays to watch their clients. */
 #define WATCH_AFTER_US (25 * CLOCK_US_PER_MS)
 /* How often slow readers are looked at. */
@@ -56,6 +59,12 @@ static void cut_connection(struct connection *connection, uint64_t now_us)
 	daemon_run_soon(connection->daemon);
 }
 
+/* Whether it is between two requests, and watched. */
+static bool is_quiet(const struct connection *connection)
+{
+	return connection->phase == PHASE_IDLE_WATCHED || connection->phase == PHASE_IDLE_COLD;
+}
+
 /* The watched descriptor stirred: a dozing connection begins a head, or the client leaves. */
 static void connection_stirred(struct loop_watch *watch, uint32_t events)
 {
@@ -74,9 +83,9 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 		daemon_run_soon(connection->daemon);
 		/* That edge is missed as well if the bytes are read after it: see cut_left. */
 		connection_enter(connection, PHASE_LEFT, loop_now(http->loop));
-	} else if (connection->phase == PHASE_IDLE_WATCHED && door_refuses_next(connection)) {
+	} else if (is_quiet(connection) && door_refuses_next(connection)) {
 		cut_connection(connection, loop_now(http->loop));
-	} else if (connection->phase == PHASE_IDLE_WATCHED) {
+	} else if (is_quiet(connection)) {
 		begin_head(connection, loop_now(http->loop));
 	}
 }
@@ -152,6 +161,14 @@ static void watch_idle(struct connection *connection, uint64_t now_us)
 		connection_enter(connection, PHASE_IDLE_WATCHED, now_us);
 	else
 		begin_head(connection, now_us);
+}
+
+/* It stays as old as it is. What the library may have read of a next head is left to it. */
+static void cool_down(struct connection *connection)
+{
+	if (door_is_between_requests(connection))
+		daemon_give_memory_back(connection);
+	connection_enter(connection, PHASE_IDLE_COLD, connection->since_us);
 }
 
 static void slow_down(struct connection *connection, uint64_t now_us)
@@ -255,6 +272,9 @@ void connections_turn(struct http *http, uint64_t now_us)
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_IDLE])) &&
 	       clock_add(connection->since_us, QUIET_US) <= now_us)
 		watch_idle(connection, now_us);
+	while ((connection = TAILQ_FIRST(&http->phases[PHASE_IDLE_WATCHED])) &&
+	       clock_add(connection->since_us, COLD_AFTER_US) <= now_us)
+		cool_down(connection);
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_BODY])) &&
 	       clock_add(connection->since_us, QUIET_US) <= now_us)
 		slow_down(connection, now_us);
@@ -266,6 +286,7 @@ void connections_turn(struct http *http, uint64_t now_us)
 	cut_overdue(http, PHASE_HEAD, settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
 	cut_overdue(http, PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us), REJECT_BODY_TIMEOUT, now_us);
 	cut_overdue(http, PHASE_IDLE_WATCHED, after_quiet(idle_limit_us(http)), REJECT_REASON_COUNT, now_us);
+	cut_overdue(http, PHASE_IDLE_COLD, after_quiet(idle_limit_us(http)), REJECT_REASON_COUNT, now_us);
 	/* clients that have left, whose last bytes made no whole request and whose end the library has missed */
 	cut_overdue(http, PHASE_LEFT, QUIET_US, REJECT_REASON_COUNT, now_us);
 	cut_slow_readers(http, now_us);
@@ -285,6 +306,8 @@ uint64_t connections_deadline(const struct http *http)
 		{ PHASE_HEAD, settings->header_timeout_us },
 		{ PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us) },
 		{ PHASE_IDLE_WATCHED, after_quiet(idle_limit_us(http)) },
+		{ PHASE_IDLE_WATCHED, COLD_AFTER_US },
+		{ PHASE_IDLE_COLD, after_quiet(idle_limit_us(http)) },
 		{ PHASE_LEFT, QUIET_US },
 	};
 	uint64_t deadline = TAILQ_EMPTY(&http->phases[PHASE_SENDING]) ? CLOCK_NEVER : http->sending_check_us;

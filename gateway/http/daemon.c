@@ -5,14 +5,18 @@
  * are as many as that needs: the oldest with room is filled first, one that is empty and not needed ends.
  */
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "gateway/http/http_private.h"
 
 enum {
 	CONNECTIONS_PER_DAEMON = 128,
-	BYTES_PER_HEADER = 96,  /* what an ordinary header takes in a long head: there is a record for each such */
+	/* What an ordinary header takes in a long head: there is a record for each such. With 8 KiB of head that makes no
+	 * more than 14,336 bytes, beyond which jemalloc counts in whole pages, and would take 20 KiB. */
+	BYTES_PER_HEADER = 98,
 	REPLY_HEAD_BYTES = 768, /* memory for a reply's head */
+	BYTES_BEFORE_HEAD = 2,  /* an empty line, which a connection may begin with */
 };
 
 /* What a connection's memory must hold: a head as long as limits.headers, a record for each header, a reply's head. */
@@ -37,7 +41,7 @@ bool daemon_has_memory(const struct http *http, const struct connection *connect
 
 const struct guard_decision too_many_headers = {
 	OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
-	"The request head has too many headers, cookies or arguments: one for each 96 bytes of limits.headers is the most."
+	"The request head has too many headers, cookies or arguments: one for each 98 bytes of limits.headers is the most."
 };
 
 /* A listener's own, the spare one, those that linger, its daemons: there is never a new one while one has room. */
@@ -155,6 +159,17 @@ bool daemon_hand_over(struct connection *connection)
 		connection_free(connection);
 	}
 	return false;
+}
+
+void daemon_give_memory_back(const struct connection *connection)
+{
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	if (!connection->memory)
+		return;
+	uintptr_t begin = ((uintptr_t)connection->memory + page - 1) / page * page;
+	uintptr_t end = ((uintptr_t)connection->memory + connection->daemon->memory - BYTES_BEFORE_HEAD) / page * page;
+	if (begin < end)
+		madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 void daemon_let_go(struct http_daemon *daemon)

@@ -228,6 +228,8 @@ static enum MHD_Result head_complete(struct http *http, struct http_request *htt
 	size_t kept = http_request->target_len < sizeof http_request->target ? http_request->target_len
 									     : sizeof http_request->target - 1;
 	http_request->head_seen = true;
+	if (!http_request->connection->consumed)
+		http_request->connection->memory = method; /* a connection's memory begins with its first head */
 	http->busy++;
 	loop_unwatch(http->loop, &http_request->connection->watch);
 	struct guard_decision decision =

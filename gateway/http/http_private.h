@@ -10,12 +10,13 @@
  *
  *   connection, the library's (connection.c):
  *     IDLE --(quiet for a while)--> IDLE_WATCHED --(a byte)--> HEAD
+ *     IDLE_WATCHED --(quiet for long)--> IDLE_COLD, the same without its memory
  *     IDLE, HEAD --(whole head)--> BODY --(whole body)--> PROCESSING --(reply sent)--> IDLE
  *     BODY --(after a while)--> SLOW_BODY
  *     PROCESSING --(after a while without a reply)--> WATCHING_CLIENT --(there is one)--> PROCESSING
  *     PROCESSING --(after a while of sending)--> SENDING
- *     IDLE_WATCHED, HEAD, SLOW_BODY --(the client leaves)--> LEFT --(nothing whole came)--> CUT
- *     IDLE_WATCHED, HEAD, SLOW_BODY, SENDING --(too long)--> CUT
+ *     IDLE_WATCHED, IDLE_COLD, HEAD, SLOW_BODY --(the client leaves)--> LEFT --(nothing whole came)--> CUT
+ *     IDLE_WATCHED, IDLE_COLD, HEAD, SLOW_BODY, SENDING --(too long)--> CUT
  *
  *   request:
  *     READING -> SERVING -> ANSWERED                     (replied from within the handler)
@@ -43,6 +44,7 @@ enum phase {
 	PHASE_ARRIVED,
 	PHASE_IDLE,
 	PHASE_IDLE_WATCHED,
+	PHASE_IDLE_COLD,
 	PHASE_HEAD,
 	PHASE_BODY,
 	PHASE_SLOW_BODY,
@@ -77,11 +79,12 @@ struct connection {
 	uint64_t number;
 	struct sockaddr_in6 peer; /* AF_INET6, AF_INET laid over it, or AF_UNIX */
 	bool from_trusted_proxy;
-	bool chunked;      /* a body was: what has been read is not known to the byte */
-	uint64_t consumed; /* bytes of whole heads and of bodies that the library has handed over */
-	bool spared;       /* this request was late already, and had bytes that nobody had read */
+	bool chunked;       /* a body was: what has been read is not known to the byte */
+	uint64_t consumed;  /* bytes of whole heads and of bodies that the library has handed over */
+	const char *memory; /* the library's for this connection, as its first head showed; NULL: not known */
+	bool spared;        /* this request was late already, and had bytes that nobody had read */
 	struct loop_watch
-		watch; /* ARRIVED, HEAD at the door, IDLE_WATCHED: for bytes; HEAD, SLOW_BODY, WATCHING_CLIENT: for the end */
+		watch; /* ARRIVED, HEAD at the door, IDLE_WATCHED, IDLE_COLD: for bytes; HEAD, SLOW_BODY, WATCHING_CLIENT: for the end */
 	struct http_request *http_request; /* the request whose first line has come; else NULL */
 };
 TAILQ_HEAD(connections, connection);
@@ -178,6 +181,9 @@ void accept_drain(struct http *http, bool shared);
 bool accept_make_room(struct http *http);
 /* Close the socket and whoever still stands at the door. */
 void accept_stop(struct http *http);
+/* Whether all that the library has read of it were whole requests, so that what is unread begins with a head. Only where the
+ * kernel counts: false for unix sockets, and where a body came in chunks. */
+bool door_is_between_requests(const struct connection *connection);
 /* A kept connection that was quiet stirs, and the library has not read of it yet: whether its next head was refused in our
  * way, and has to be cut. A head that is not whole yet is not. */
 bool door_refuses_next(struct connection *connection) MUST_CHECK;
@@ -193,6 +199,9 @@ void door_close(struct connection *connection);
 bool daemon_hand_over(struct connection *connection) MUST_CHECK;
 /* Something happens on it: let it run this turn, or the next if it is running now. */
 void daemon_run_soon(struct http_daemon *daemon);
+/* A connection has been quiet for long, and the library has nothing of it in its memory: that goes back to the system,
+ * page by page, until the next head comes. */
+void daemon_give_memory_back(const struct connection *connection);
 /* A connection of it has ended. */
 void daemon_let_go(struct http_daemon *daemon);
 /* Let those run that have something to do; end those that are empty and not needed. */
