@@ -89,7 +89,7 @@ static bool count_copies(struct process *process, size_t bytes)
 
 /* --- the queue --- */
 
-static void unqueue(struct process *process, struct process_line *line)
+static void drop_line(struct process *process, struct process_line *line)
 {
 	TAILQ_REMOVE(&process->queue, line, next);
 	line->queued = false;
@@ -118,7 +118,7 @@ static void drop_stdin(struct process *process)
 	struct process_line *line;
 	drop_watch(process, &process->in);
 	while ((line = TAILQ_FIRST(&process->queue)))
-		unqueue(process, line);
+		drop_line(process, line);
 }
 
 static void drop_all(struct process *process)
@@ -408,7 +408,7 @@ static void note_written(struct process *process, size_t bytes)
 		process->unwritten -= gone;
 		bytes -= gone;
 		if (gone == left)
-			unqueue(process, line);
+			drop_line(process, line);
 	}
 }
 
@@ -497,7 +497,7 @@ void process_take_back(struct process *process, struct process_line *line)
 		return;
 	struct slice rest = { line->text.at + line->written, line->text.len - line->written };
 	struct process_line *copy = line->written ? copy_line(process, rest) : NULL;
-	unqueue(process, line);
+	drop_line(process, line);
 	if (copy) { /* it was the first one. It is counted if there is room: it has to be held */
 		copy->queued = true;
 		TAILQ_INSERT_HEAD(&process->queue, copy, next);
