@@ -50,6 +50,9 @@ enum { HELD_FROM_BYTES = 16 * 1024 };
 bool transport_hold_request(struct transport *transport, size_t bytes) MUST_CHECK;
 void transport_let_go_request(struct transport *transport, size_t bytes);
 
+/* What a call is told when that has no room for it: it was not sent. Never NULL. */
+struct answer *upstream_no_room(const struct upstream_settings *settings);
+
 extern const struct upstream_kind upstream_http;
 extern const struct upstream_kind upstream_mcp;
 extern const struct upstream_kind upstream_simulated;

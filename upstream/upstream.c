@@ -147,6 +147,14 @@ void upstream_forget(struct exchange *exchange, size_t index)
 		exchange->kind->forget(exchange, index);
 }
 
+struct answer *upstream_no_room(const struct upstream_settings *settings)
+{
+	return answer_upstream_error(OUTCOME_OVERLOADED, 0, 1, (struct slice){ NULL, 0 },
+				     "%s: the gateway holds as many bytes as limits.in_flight_bytes allows, and had no "
+				     "room for the request",
+				     settings->name);
+}
+
 bool upstream_may_repeat(struct upstream *upstream, size_t calls)
 {
 	return retry_budget_take(&upstream->retry_budget, calls);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs that do not read what they are sent: what waits for them is bounded, and what was given up never reaches them."""
 import json
+import socket
 import sys
 
 import pytest
@@ -71,3 +72,50 @@ def test_what_was_given_up_unsent_never_arrives(behind, tmp_path):
     go.touch()
     assert gateway.call("write", {"n": 3}).json() == 3
     assert record.read_text().split() == ["1", "3"]
+
+
+DEAF = """
+import json, os, sys, time
+for line in sys.stdin:
+    call = json.loads(line)
+    print(json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": os.getpid()}), flush=True)
+    try:
+        os.close(os.open(os.environ["FIRST"], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        continue
+    os.close(0)
+    open(os.environ["FIRST"] + ".closed", "w").close()
+    time.sleep(60)
+"""
+
+
+def test_one_that_takes_nothing_any_more_is_passed_over(behind, tmp_path):
+    """It had answered, closed its stdin and lived on: idle as it was, it was given every call, and none left."""
+    gateway = behind({"command": sys.executable, "args": ["-c", DEAF], "timeout": "1500ms", "env": {"FIRST": str(tmp_path / "first")},
+                      "pool": {"min": 2, "max": 2, "calls": 4}})
+    deaf = gateway.call("write", {"n": 0}).json()
+    until((tmp_path / "first.closed").exists, "it has closed its stdin")
+    assert gateway.get("/healthz").status == 200    # a turn of the worker has seen it
+    replies = [gateway.call("write", {"n": n}) for n in range(1, 9)]
+    assert [reply.status for reply in replies] == [200] * 8, replies
+    assert deaf not in {reply.json() for reply in replies}
+
+
+def test_what_waits_for_a_session_counts_beside_what_came(make):
+    """Calls to an MCP server over HTTP are copied, to be sent once its session is there: that was held beside the bound."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:      # accepts, and says nothing
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/mcp"
+        gateway = make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 1,
+                               "limits": {"in_flight_bytes": "32MiB"},
+                               "upstreams": {"p": {"dialect": "mcp", "endpoints": [{"url": url}], "timeout": "30s", "concurrency": 200,
+                                                   "queue": {"items": 1000, "bytes": "1GiB"}, "batch": {"mode": "off"}}},
+                               "tools": {"write": {"upstream": "p"}}})
+        gateway.start()
+        body, clients = json.dumps({"text": "x" * 400_000}).encode(), [gateway.connect() for _ in range(30)]
+        for client in clients:
+            client.send(request_bytes("POST", "/v1/tools/write", body))
+        until(lambda: gateway.metrics().sum("in_flight_requests") == 30, "all wait")
+        assert 30 * 2 * len(body) <= gateway.metrics().sum("in_flight_bytes") <= BOUND + BOUND // 8
+        for client in clients:
+            client.reset()
+        until(lambda: gateway.metrics().sum("in_flight_bytes") == 0, "all is given back")

@@ -202,14 +202,6 @@ static bool hold_arguments(struct http_request *request, const struct upstream_c
 	return hold_body(request, bytes);
 }
 
-static struct answer *no_room(const struct http_upstream *upstream)
-{
-	return answer_upstream_error(OUTCOME_OVERLOADED, 0, 1, (struct slice){ NULL, 0 },
-				     "%s: the gateway holds as many bytes as limits.in_flight_bytes allows, and had no "
-				     "room for the request",
-				     upstream->base.settings->name);
-}
-
 /* Let the dialect write the calls into the request's first exchange. NULL, or why not. */
 static struct answer *encode_calls(struct http_request *request, const struct upstream_call *calls, uint64_t first_id)
 {
@@ -219,11 +211,11 @@ static struct answer *encode_calls(struct http_request *request, const struct up
 	const struct http_upstream *upstream = request->upstream;
 	struct answer *refusal = NULL;
 	if (!hold_arguments(request, calls))
-		return no_room(upstream);
+		return upstream_no_room(upstream->base.settings);
 	if (!upstream->base.settings->dialect->encode(calls, request->count, first_id, &encoded))
 		refusal = encode_refusal(upstream, calls, request->count);
 	else if (encoded.body.store && !hold_body(request, encoded.body.store->len))
-		refusal = no_room(upstream);
+		refusal = upstream_no_room(upstream->base.settings);
 	else
 		refusal = http_headers_write(&request->upstream->headers, &request->first.exchange, &encoded,
 					     request->count == 1 ? calls : NULL);

@@ -54,6 +54,8 @@ static void free_set(struct mcp_call_set *set)
 	loop_disarm(upstream->base.loop, &set->timer);
 	loop_timers_release(upstream->base.loop, 1);
 	buf_fini(&set->texts);
+	if (set->held)
+		transport_let_go_request(upstream->transport, set->held);
 	free(set->attempts);
 	free(set);
 }
@@ -576,13 +578,23 @@ bool call_set_asks_progress(const struct mcp_call_set *set)
 	return false;
 }
 
-static bool copy_texts(struct mcp_call_set *set, const struct upstream_call *calls)
+/* Room for all texts, counted beside what the calls hold and what is sent. NULL, or why not. */
+static struct answer *make_room(struct mcp_call_set *set, const struct upstream_call *calls)
 {
+	struct mcp_upstream *upstream = set->upstream;
 	size_t bytes = calls[0].traceparent.len + calls[0].idempotency_key.len;
 	for (size_t i = 0; i < set->count; i++)
 		bytes += calls[i].arguments.len;
-	if (!buf_reserve(&set->texts, bytes + 1))
-		return false;
+	if (bytes >= HELD_FROM_BYTES && !transport_hold_request(upstream->transport, bytes))
+		return upstream_no_room(upstream->base.settings);
+	set->held = bytes >= HELD_FROM_BYTES ? bytes : 0;
+	set->texts.max = bytes + 1; /* not the next power of two */
+	return buf_reserve(&set->texts, bytes + 1) ? NULL
+						   : answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+}
+
+static void copy_texts(struct mcp_call_set *set, const struct upstream_call *calls)
+{
 	for (size_t i = 0; i < set->count; i++) {
 		const char *at = set->texts.store->bytes + set->texts.len;
 		buf_put(&set->texts, calls[i].arguments);
@@ -598,10 +610,10 @@ static bool copy_texts(struct mcp_call_set *set, const struct upstream_call *cal
 		set->traceparent = (struct slice){ at, calls[0].traceparent.len };
 		set->idempotency_key = (struct slice){ at + calls[0].traceparent.len, calls[0].idempotency_key.len };
 	}
-	return true;
 }
 
-struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count)
+/* NULL: out of memory. */
+static struct mcp_call_set *alloc_set(struct mcp_upstream *upstream, size_t count)
 {
 	struct mcp_call_set *set = calloc(1, sizeof *set + count * sizeof(struct mcp_set_item));
 	if (!set)
@@ -611,6 +623,17 @@ struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct up
 		free(set);
 		return NULL;
 	}
+	return set;
+}
+
+struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count,
+				  struct answer **refusal)
+{
+	struct mcp_call_set *set = alloc_set(upstream, count);
+	if (!set) {
+		*refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+		return NULL;
+	}
 	set->upstream = upstream;
 	set->count = count;
 	set->kind = calls[0].kind;
@@ -618,8 +641,11 @@ struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct up
 	buf_init(&set->texts, SIZE_MAX / 4);
 	set->state = SET_GOING;
 	TAILQ_INSERT_TAIL(&upstream->sets, set, next);
-	if (copy_texts(set, calls))
-		return set;
-	free_set(set);
-	return NULL;
+	*refusal = make_room(set, calls);
+	if (*refusal) {
+		free_set(set);
+		return NULL;
+	}
+	copy_texts(set, calls);
+	return set;
 }

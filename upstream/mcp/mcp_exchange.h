@@ -20,6 +20,7 @@ struct mcp_upstream {
 	struct upstream base;
 	struct upstream_settings inner; /* the settings, for upstream_http */
 	struct upstream *http;
+	struct transport *transport; /* counts what is held */
 	struct meter *meter;
 	struct mcp_control control;
 	struct mcp_call_sets sets;    /* but for */
@@ -61,6 +62,7 @@ struct mcp_call_set {
 	enum mcp_set_state state;
 	struct loop_timer timer;
 	struct buf texts; /* arguments, traceparent, idempotency key */
+	size_t held;      /* bytes of it that are counted */
 	struct slice traceparent, idempotency_key;
 	bool again;      /* it has been sent anew in another session */
 	bool extended;   /* progress has put its deadline off */
@@ -76,9 +78,10 @@ struct mcp_call_set {
 /* What an attempt writes, and what it does with messages that are no answers: call_messages.c. */
 extern const struct mcp_post_ops mcp_attempt_messages;
 
-/* Between two turns of its life; deadline_us, events and context are the maker's to set. NULL: out of memory. */
-struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct upstream_call *calls,
-				  size_t count) MUST_CHECK;
+/* Between two turns of its life; deadline_us, events and context are the maker's to set. NULL: *refusal says why (memory or
+ * limits.in_flight_bytes are out). */
+struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count,
+				  struct answer **refusal) MUST_CHECK;
 /* Whether one of its calls is to be told of progress. */
 bool call_set_asks_progress(const struct mcp_call_set *set);
 /* All calls that have no answer set out, in an array if there are several and the server takes them. */

@@ -50,11 +50,9 @@ static struct exchange *mcp_send(struct upstream *base, const struct upstream_ca
 		*refusal = mcp_closed_answer(upstream, why);
 		return NULL;
 	}
-	struct mcp_call_set *set = call_set_new(upstream, calls, count);
-	if (!set) {
-		*refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+	struct mcp_call_set *set = call_set_new(upstream, calls, count, refusal);
+	if (!set)
 		return NULL;
-	}
 	uint64_t latest_us = clock_add(loop_now(base->loop), base->settings->timeout_us);
 	set->deadline_us = deadline_us < latest_us ? deadline_us : latest_us;
 	uint64_t end_us = clock_add(loop_now(base->loop), base->settings->mcp_progress_us);
@@ -131,6 +129,7 @@ static struct upstream *mcp_make(const struct upstream_settings *settings, struc
 		return NULL;
 	upstream->base.settings = settings;
 	upstream->base.loop = loop;
+	upstream->transport = transport;
 	upstream->meter = meter;
 	set_inner(upstream);
 	TAILQ_INIT(&upstream->sets);

@@ -443,8 +443,13 @@ static void on_line_under_way(void *context, struct slice beginning)
 	mcp_look_ahead(&member->ahead, beginning, member->pool->settings->json_depth);
 }
 
-static const struct process_events events = { on_line,  on_overlong, on_complained, on_sampled,
-					      on_ended, on_hold,     on_let_go,     on_line_under_way };
+static void on_deafened(void *context)
+{
+	pool_member_deaf(context);
+}
+
+static const struct process_events events = { on_line, on_overlong, on_complained, on_sampled,       on_ended,
+					      on_hold, on_let_go,   on_deafened,   on_line_under_way };
 
 /* --- life --- */
 

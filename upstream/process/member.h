@@ -143,6 +143,8 @@ void pool_member_sampled(struct member *member);
 /* Its process is gone (or could not be made); cannot_start: not even executed, so nothing it was sent was read. The
  * member is freed. */
 void pool_member_ended(struct member *member, bool cannot_start, const char *reason);
+/* It takes no lines any more by its own doing: what it has not begun to read is for others. */
+void pool_member_deaf(struct member *member);
 /* A line of stderr. */
 void pool_member_complained(struct member *member, struct slice text);
 /* A line that was no answer. */

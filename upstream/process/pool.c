@@ -110,12 +110,18 @@ bool process_pool_sent(const struct pool_call *call)
 	return call->repeated || (call->member && call->line.written > 0);
 }
 
+/* It takes no lines any more by its own doing, and lives on for a while. */
+static bool is_deaf(const struct member *member)
+{
+	return !member->stopped && member->state != MEMBER_STARTING && !process_takes_lines(member->process);
+}
+
 /* The least busy one; NULL: all are full, or there is none. */
 static struct member *pick_member(const struct process_pool *pool)
 {
 	struct member *member, *best = NULL, *spare = NULL;
 	TAILQ_FOREACH (member, &pool->members, next) {
-		if (member->busy >= pool->own->calls || member->stopped)
+		if (member->busy >= pool->own->calls || member->stopped || is_deaf(member))
 			continue;
 		if (member->state == MEMBER_READY && (!best || member->busy < best->busy))
 			best = member;
@@ -177,6 +183,7 @@ static void refuse_waiting(struct process_pool *pool)
 
 struct pool_counts {
 	size_t live, ready, starting, retiring, busy, room; /* room: of ready ones, busy included */
+	size_t deaf;                                        /* not live, but in somebody's place */
 };
 
 static struct pool_counts count_members(const struct process_pool *pool)
@@ -184,8 +191,9 @@ static struct pool_counts count_members(const struct process_pool *pool)
 	struct pool_counts counts = { 0 };
 	const struct member *member;
 	TAILQ_FOREACH (member, &pool->members, next) {
-		counts.retiring += !member->stopped && member->state == MEMBER_RETIRING;
-		if (member->stopped || member->state >= MEMBER_RETIRING)
+		counts.deaf += is_deaf(member);
+		counts.retiring += !member->stopped && !is_deaf(member) && member->state == MEMBER_RETIRING;
+		if (member->stopped || is_deaf(member) || member->state >= MEMBER_RETIRING)
 			continue;
 		counts.live++;
 		counts.busy += member->busy;
@@ -206,10 +214,12 @@ static size_t wanted_members(const struct process_pool *pool, const struct pool_
 	size_t want = counts->live, least = pool->own->min;
 	if (crowded && counts->starting == 0)
 		want++;
-	if (want > pool->own->max)
-		want = pool->own->max;
+	size_t most = pool->own->max > counts->deaf ? pool->own->max - counts->deaf : 0;
+	if (want > most)
+		want = most;
 	if (least == 0 && (pool->unlisted || counts->retiring))
 		least = 1; /* somebody has to tell the tools; and the one that has reached max_calls goes only when there is another */
+	least = least < most ? least : most;
 	return want < least ? least : want;
 }
 
@@ -498,6 +508,23 @@ static void release_calls(struct process_pool *pool, struct member *member, bool
 	}
 }
 
+void pool_member_deaf(struct member *member)
+{
+	struct process_pool *pool = member->pool;
+	struct pool_call *call, *before = TAILQ_LAST(&member->calls, pool_call_list);
+	if (!is_deaf(member))
+		return;
+	while ((call = before)) {
+		before = TAILQ_PREV(call, pool_call_list, next);
+		if (call->line.written)
+			continue;
+		take_out(call);
+		call->waits = true;
+		TAILQ_INSERT_HEAD(&pool->waiting, call, next);
+	}
+	loop_arm(pool->loop, &pool->timer, loop_now(pool->loop));
+}
+
 static void report_trouble(struct process_pool *pool, const struct member *member, const char *reason,
 			   uint64_t lived_us)
 {
@@ -593,9 +620,11 @@ void process_pool_flush(struct process_pool *pool)
 	assert_owner(loop_owner(pool->loop));
 	struct member *member;
 	TAILQ_FOREACH (member, &pool->members, next) {
-		if (member->dirty)
-			process_flush(member->process);
+		if (!member->dirty)
+			continue;
 		member->dirty = false;
+		process_flush(member->process);
+		pool_member_deaf(member); /* if that has shown it to be */
 	}
 }
 

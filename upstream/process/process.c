@@ -261,6 +261,7 @@ static void on_out(struct loop_watch *watch, uint32_t events)
 		if (more < 0) {
 			drop_watch(process, &process->out);
 			process_stop(process);
+			process->events->deafened(process->context);
 			return;
 		}
 	}
@@ -508,6 +509,11 @@ void process_take_back(struct process *process, struct process_line *line)
 	}
 }
 
+bool process_takes_lines(const struct process *process)
+{
+	return process->in.fd >= 0;
+}
+
 size_t process_unwritten(const struct process *process)
 {
 	return process->unwritten;
@@ -520,6 +526,8 @@ static void on_in(struct loop_watch *watch, uint32_t events)
 		process_stop(process); /* it has closed its stdin: it takes no calls any more */
 	else
 		process_flush(process);
+	if (process->in.fd < 0)
+		process->events->deafened(process->context);
 }
 
 /* --- life --- */

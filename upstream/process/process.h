@@ -54,6 +54,8 @@ struct process_events {
 	 * and process_take_back too. NULL: nobody counts. */
 	bool (*hold)(void *context, enum process_holds what, size_t bytes);
 	void (*let_go)(void *context, enum process_holds what, size_t bytes);
+	/* It has closed its stdin or stdout: process_takes_lines says no from now on. It has been stopped, with its grace. */
+	void (*deafened)(void *context);
 	/* The beginning of a line of stdout that has not ended; borrowed. It is that of the next `line`, or `overlong`. */
 	void (*line_under_way)(void *context, struct slice beginning);
 };
@@ -74,6 +76,8 @@ bool process_say(struct process *process, struct slice text) MUST_CHECK;
  * leave is copied, so that it ends: without memory for that the process is stopped. Does no harm to what is not queued. */
 void process_take_back(struct process *process, struct process_line *line);
 void process_flush(struct process *process);
+/* Whether it can still be given lines: it may have closed its stdin, or its stdout, and live on for a while. */
+bool process_takes_lines(const struct process *process);
 /* Bytes that wait to be written. */
 size_t process_unwritten(const struct process *process);
 

@@ -198,14 +198,6 @@ static bool hold_lines(struct process_exchange *exchange, size_t bytes)
 	return true;
 }
 
-static struct answer *no_room(const char *name)
-{
-	return answer_upstream_error(OUTCOME_OVERLOADED, 0, 1, (struct slice){ NULL, 0 },
-				     "%s: the gateway holds as many bytes as limits.in_flight_bytes allows, and had no "
-				     "room for the request",
-				     name);
-}
-
 /* NULL, or why not. */
 static struct answer *write_lines(struct process_exchange *exchange, const struct upstream_call *calls,
 				  uint64_t first_id)
@@ -216,11 +208,11 @@ static struct answer *write_lines(struct process_exchange *exchange, const struc
 	for (size_t i = 0; i < exchange->count; i++)
 		bytes += calls[i].arguments.len;
 	if (!hold_lines(exchange, bytes))
-		return no_room(name);
+		return upstream_no_room(upstream->base.settings);
 	if (!dialect_put_lines(calls, exchange->count, first_id, process_pool_era(upstream->pool), &exchange->lines))
 		return answer_error(OUTCOME_OVERLOADED, "%s: the call is over %d MiB, or the gateway is out of memory",
 				    name, REQUEST_BODY_BYTES / (1024 * 1024));
-	return hold_lines(exchange, exchange->lines.store->len) ? NULL : no_room(name);
+	return hold_lines(exchange, exchange->lines.store->len) ? NULL : upstream_no_room(upstream->base.settings);
 }
 
 static struct process_exchange *exchange_new(struct process_upstream *upstream, size_t count)

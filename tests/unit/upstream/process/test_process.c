@@ -103,8 +103,14 @@ static void on_line_under_way(void *context, struct slice beginning)
 	assert_true(beginning.len > 0 && !memchr(beginning.at, '\n', beginning.len));
 }
 
-static const struct process_events events = { on_line,  on_overlong, on_complained, on_sampled,
-					      on_ended, on_hold,     on_let_go,     on_line_under_way };
+static void on_deafened(void *context)
+{
+	const struct witness *witness = context;
+	assert_false(process_takes_lines(witness->process));
+}
+
+static const struct process_events events = { on_line, on_overlong, on_complained, on_sampled,       on_ended,
+					      on_hold, on_let_go,   on_deafened,   on_line_under_way };
 
 static struct process_settings settings_of(const char *const *argv)
 {
