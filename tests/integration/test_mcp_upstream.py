@@ -142,6 +142,17 @@ def test_a_write_is_not_sent_again_when_its_session_is_lost(serve, behind):
     assert json.loads(gateway.call("m__write", {"n": 2}).body) == {"n": 2}
 
 
+def test_a_write_that_is_refused_again_and_again_costs_the_others_one_session(serve, behind):
+    """Each refusal of a call that is not repeated was taken for a lost session: everybody's was opened anew, and from the
+    fourth on all waited a second for it."""
+    server = serve()
+    gateway = behind(server)
+    replies = [gateway.call("m__bad", {"n": n}) for n in range(6) if gateway.call("m__write", {"n": n}).status == 200]
+    assert [reply.code for reply in replies] == ["upstream_unavailable"] + ["upstream_error"] * 5
+    assert gateway.call("m__write", {"n": 7}).status == 200
+    assert len(server.of("initialize")) == 2 and gateway.metrics().sum("upstream_mcp_sessions_lost_total") == 1
+
+
 def test_a_stream_that_breaks_off_is_taken_up_again(serve, behind):
     server = serve()
     gateway = behind(server)

@@ -249,10 +249,17 @@ static uint64_t wait_to_reopen_us(struct mcp_control *control)
 	return backoff_us(OPEN_AGAIN_US, OPEN_AGAIN_MAX_US, control->short_lived - SHORT_LIVED_FREE);
 }
 
-void mcp_control_lost(struct mcp_control *control, unsigned epoch)
+bool mcp_control_blames_request(const struct mcp_control *control, unsigned epoch)
+{
+	return control->lost_by_400 && control->session.state == MCP_READY && control->session.epoch == epoch &&
+	       loop_now(control->loop) < clock_add(control->opened_us, SESSION_STEADY_US);
+}
+
+void mcp_control_lost(struct mcp_control *control, unsigned epoch, unsigned status)
 {
 	if (!mcp_session_lost(&control->session, epoch))
 		return;
+	control->lost_by_400 = status == 400;
 	meter_add(control->meter, METRIC_ID_MCP_LOST, control->settings->label, 0, 1);
 	log_event(control, &EVENT_MCP_SESSION_LOST, NULL);
 	show_state(control);
@@ -369,7 +376,7 @@ static void page_completed(void *context, enum outcome outcome)
 	job->exchange = NULL;
 	if (lost_session(job)) {
 		mcp_tools_fini(&control->tools);
-		mcp_control_lost(control, job->post.epoch); /* the new session begins with a list */
+		mcp_control_lost(control, job->post.epoch, job->post.status); /* the new session begins with a list */
 		if (control->session.state == MCP_READY)
 			list_again_in(control, 0); /* it has begun already, and found this one under way */
 		return;
@@ -449,7 +456,7 @@ static void listen_completed(void *context, enum outcome outcome)
 	if (control->session.state != MCP_READY || job->post.epoch != control->session.epoch)
 		return;
 	if (lost_session(job)) {
-		mcp_control_lost(control, job->post.epoch);
+		mcp_control_lost(control, job->post.epoch, job->post.status);
 		return;
 	}
 	if ((status >= 400 && status < 500 && status != 429) || job->post.error_code == MCP_METHOD_NOT_FOUND)

@@ -58,6 +58,7 @@ struct mcp_control {
 	unsigned open_failures, list_failures, listen_failures;
 	uint64_t opened_us;      /* when the session became READY */
 	unsigned short_lived;    /* sessions in a row that were lost soon after that */
+	bool lost_by_400;        /* the last one that was lost */
 	struct buf instructions; /* of the session, as text; empty: none */
 	struct mcp_tools tools;  /* while lister is under way */
 	bool list_again;         /* the list has changed while it was read */
@@ -82,7 +83,10 @@ void mcp_control_watch(struct mcp_control *control, const struct upstream_watche
 /* A call wants to go. True: it can, now. False: wait for `turned`, or (*why set) be told that it is closed. */
 bool mcp_control_want(struct mcp_control *control, const char **why) MUST_CHECK;
 /* A request written in session `epoch` was refused because the session is gone: a new one is opened. */
-void mcp_control_lost(struct mcp_control *control, unsigned epoch);
+void mcp_control_lost(struct mcp_control *control, unsigned epoch, unsigned status);
+/* Whether a request that 400 refused in the session of `epoch` has only itself to blame: the session is new, and the one before
+ * it was lost in the same way. */
+bool mcp_control_blames_request(const struct mcp_control *control, unsigned epoch);
 /* A request or notification of the server's, found in the answer to a call: answered, or taken note of. */
 void mcp_control_foreign(struct mcp_control *control, const struct mcp_message *message);
 /* Tell a legacy server that nobody waits for the call with our id any more. */

@@ -366,7 +366,7 @@ static bool go_again(struct mcp_attempt *attempt)
 {
 	struct mcp_call_set *set = attempt->set;
 	struct mcp_upstream *upstream = set->upstream;
-	mcp_control_lost(&upstream->control, attempt->post.epoch);
+	mcp_control_lost(&upstream->control, attempt->post.epoch, attempt->post.status);
 	deliver_writes(attempt);
 	if (set->aborted || set->delivered_count == set->count || set->again || has_other_attempt(attempt))
 		return false;
@@ -456,8 +456,11 @@ static void attempt_completed(void *context, enum outcome outcome)
 		settle_set(set);
 		return;
 	}
-	if (attempt->post.refused_session && attempt->resuming) {
-		mcp_control_lost(&set->upstream->control, attempt->post.epoch);
+	if (attempt->post.refused_session && attempt->post.status == 400 &&
+	    mcp_control_blames_request(&set->upstream->control, attempt->post.epoch)) {
+		mcp_session_doubt(&set->upstream->control.session, loop_now(loop));
+	} else if (attempt->post.refused_session && attempt->resuming) {
+		mcp_control_lost(&set->upstream->control, attempt->post.epoch, attempt->post.status);
 	} else if (attempt->post.refused_session) {
 		if (go_again(attempt))
 			return;

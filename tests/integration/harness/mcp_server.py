@@ -16,7 +16,7 @@ def tool(name, **more):
 
 
 HINTS = {"annotations": {"readOnlyHint": True}}
-TOOLS = [tool("echo", **HINTS), tool("write"), tool("fail"), tool("ping"), tool("ask"), tool("cut"), tool("linger"),
+TOOLS = [tool("echo", **HINTS), tool("write"), tool("bad"), tool("fail"), tool("ping"), tool("ask"), tool("cut"), tool("linger"),
          tool("hold"), tool("odd"), tool("steps", **HINTS),
          tool("region", inputSchema={"type": "object", "properties": {
              "region": {"type": "string", "x-mcp-header": "Region"}, "n": {"type": "integer", "x-mcp-header": "N"}}})]
@@ -325,6 +325,8 @@ class Exchange:
         say = json.dumps(arguments)
         if name == "steps":
             self.steps(arguments["count"], meta, arguments.get("pad", 0), arguments.get("every", 0))
+        if name == "bad":       # as some say that they do not like a request
+            return self.error(None, -32600, "Bad Request", 400)
         if name == "fail":
             return self.give(self.result(request_id, {**text("it did not work"), "isError": True}))
         if name == "ping":
