@@ -74,6 +74,7 @@ unit_upstream = \
 	tests/unit/upstream/mcp/test_provider_mcp \
 	tests/unit/upstream/mcp/test_session \
 	tests/unit/upstream/mcp/test_sse \
+	tests/unit/upstream/process/test_call_ids \
 	tests/unit/upstream/process/test_pool \
 	tests/unit/upstream/process/test_process \
 	tests/unit/upstream/process/test_whose_lines

@@ -58,6 +58,7 @@ libupstream_a_SOURCES = \
 	upstream/mcp/session.c upstream/mcp/session.h \
 	upstream/mcp/sse.c upstream/mcp/sse.h \
 	upstream/mcp/tool_result.c \
+	upstream/process/call_ids.c upstream/process/call_ids.h \
 	upstream/process/fork_server.c upstream/process/fork_server.h \
 	upstream/process/member.c upstream/process/member.h \
 	upstream/process/pool.c upstream/process/pool.h \

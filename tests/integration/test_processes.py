@@ -27,7 +27,7 @@ def behind(make, tmp_path):
                 "env": {"RECORD": str(record), **(environment or {})},
                 "pool": {"min": 1, "max": 1, "restart_backoff": "20ms"}}
         names = ("echo", "slow", "crash", "hang", "garbage", "pid", "offspring", "ask", "big", "complain", "cancelled",
-                 "flap", "raw", "busy", "freeze", "endless")
+                 "flap", "raw", "forge", "busy", "freeze", "endless")
         gateway = make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 2,
                                "upstreams": {"p": {**base, **(upstream or {})}},
                                "tools": {name: {"upstream": "p", "annotations": {"read_only": name == "slow"}}
@@ -152,6 +152,32 @@ def test_an_answer_that_is_no_json_fails_its_own_call_at_once(behind):
         assert code == "upstream_error" and "has answered, but not in JSON that can be read: " in detail, (line, detail)
     assert other.reply().status == 200, "the process and the others' calls are left alone"
     assert not gateway.events("process_crashed")
+
+
+def test_what_looks_like_anothers_answer_is_none(behind, later):
+    """Lines of a document over several lines, and of a log of what a caller sent, under the ids that others would have if
+    they were counted."""
+    gateway = behind({"timeout": "60s"})
+    before = [later(gateway.call, "slow", {"seconds": 2, "n": n}) for n in range(3)]
+    until(lambda: gateway.record().count("call slow") == 3, "others are in the process")
+    assert gateway.call("forge", {"around": 12}).body == b"own"
+    for n, other in enumerate(before):
+        assert result(other.result(20)) == {"seconds": 2, "n": n}
+    assert not gateway.events("process_crashed")
+
+
+def test_who_guesses_ids_is_not_listened_to(behind):
+    gateway = behind({"timeout": "60s"})
+    code, detail = problem(gateway.call("forge", {"around": 60}))
+    assert code == "outcome_unknown" and "it answered 101 requests that it was never sent" in detail, detail
+    until(lambda: len(gateway.events("process_ready")) == 2, "it is replaced")
+    assert gateway.call("echo", {"n": 1}).status == 200
+
+
+def test_an_answer_says_that_it_is_one(behind):
+    gateway = behind({"timeout": "60s"})
+    code, detail = problem(gateway.call("raw", {"lines": ['{"id":ID,"result":{"content":[]}}']}))
+    assert code == "upstream_error" and 'there is no "jsonrpc": "2.0" in it' in detail, detail
 
 
 def test_one_that_is_slow_is_asked_before_it_is_ended(behind, later):

@@ -158,10 +158,9 @@ extern const struct dialect dialect_jsonrpc, dialect_rest, dialect_openai_embedd
 extern const struct dialect dialect_jsonrpc_stdio, dialect_mcp_stdio;
 /* What the dialects of envelope_new, graphql_new and key_list_new have in common; not to be used themselves. */
 extern const struct dialect dialect_envelope, dialect_graphql, dialect_key_list;
-/* encode of the two for child processes, by lines, with MCP's era: dialect_mcp_stdio's own is the legacy one. They have
- * no decoder. */
-bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t first_id, enum mcp_era era,
-		       struct buf *body) MUST_CHECK;
+/* encode of the two for child processes, a line for one call, with MCP's era: dialect_mcp_stdio's own is the legacy one.
+ * They have no decoder. False: no room, or no memory. */
+bool dialect_put_line(const struct upstream_call *call, uint64_t id, enum mcp_era era, struct buf *body) MUST_CHECK;
 
 /* A decoder of any dialect, with or without settings of its own. NULL: no memory. */
 struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_t count, uint64_t first_id,

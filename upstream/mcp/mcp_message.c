@@ -175,6 +175,8 @@ static void read_members(struct slice object, struct mcp_message *message)
 	while (json_next_member(&walk, &name, &value)) {
 		if (json_string_is(name, SLICE("id")))
 			message->id = value;
+		else if (json_string_is(name, SLICE("jsonrpc")))
+			message->is_rpc_2 = json_type(value) == JSON_STRING && json_string_is(value, SLICE("2.0"));
 		else if (json_string_is(name, SLICE("method")))
 			message->method = value;
 		else if (json_string_is(name, SLICE("params")))

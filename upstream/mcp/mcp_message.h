@@ -60,6 +60,7 @@ enum mcp_kind {
 /* One message; slices of the text, raw; empty: absent. */
 struct mcp_message {
 	enum mcp_kind kind;
+	bool is_rpc_2;       /* it says "jsonrpc": "2.0" */
 	struct slice id;     /* of an error it may be null */
 	struct slice method; /* with its quotes */
 	struct slice params, result, error;

@@ -32,7 +32,7 @@ static bool say_message(struct member *member, struct buf *message)
 static void greet_process(struct member *member)
 {
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
-	member->handshake_id = process_pool_ids(member->pool, 1);
+	member->handshake_id = process_pool_id(member->pool);
 	if (member->pool->era == MCP_MODERN)
 		mcp_put_discover(&message, member->handshake_id);
 	else
@@ -68,7 +68,7 @@ static void list_failed(struct member *member, const char *why)
 static void ask_for_page(struct member *member)
 {
 	struct buf message = BUF_INIT(MESSAGE_BYTES + member->tools.cursor.len);
-	member->list_id = process_pool_ids(member->pool, 1);
+	member->list_id = process_pool_id(member->pool);
 	mcp_put_tools_list(&message, member->pool->era, member->list_id, buf_slice(&member->tools.cursor));
 	if (say_message(member, &message))
 		loop_arm(member->pool->loop, &member->timer, clock_add(loop_now(member->pool->loop), LIST_TIMEOUT_US));
@@ -123,7 +123,7 @@ static bool reply_to_handshake(struct member *member)
 {
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
 	if (member->pool->era == MCP_MODERN) {
-		member->listen_id = process_pool_ids(member->pool, 1);
+		member->listen_id = process_pool_id(member->pool);
 		mcp_put_listen(&message, member->listen_id);
 	} else {
 		mcp_put_initialized(&message);
@@ -175,7 +175,7 @@ void member_doubt(struct member *member)
 		member_kill(member, "it let %u calls time out and said nothing", member->silent_timeouts);
 		return;
 	}
-	member->ping_id = process_pool_ids(pool, 1);
+	member->ping_id = process_pool_id(pool);
 	mcp_put_ping(&message, pool->era, member->ping_id);
 	if (say_message(member, &message))
 		loop_arm(pool->loop, &member->ping, clock_add(loop_now(pool->loop), PING_TIMEOUT_US));
@@ -215,7 +215,33 @@ static bool answer_call(struct member *member, uint64_t id, struct answer *answe
 							  "the gateway had no memory left for the provider's answer"));
 }
 
+/* What it says names this id. */
+static void note_id(struct member *member, uint64_t id)
+{
+	if (!call_ids_is_guess(&member->pool->ids, id) || ++member->guesses <= MEMBER_GUESSES_MAX || member->stopped)
+		return;
+	member_kill(member, "it answered %u requests that it was never sent", member->guesses);
+}
+
+static bool is_believed(const struct member *member)
+{
+	return member->guesses <= MEMBER_GUESSES_MAX;
+}
+
 /* These take a line and return whether it was one that somebody waits for. */
+
+/* Request `id` was answered with what is no answer. */
+static bool fail_broken(struct member *member, uint64_t id, const char *fault)
+{
+	pool_noise(member->pool);
+	if (id == 0 || id == member->handshake_id || id == member->listen_id)
+		return false;
+	if (id == member->list_id)
+		list_failed(member, fault);
+	else
+		return answer_call(member, id, mcp_broken_answer(fault));
+	return true;
+}
 
 static bool take_answer(struct member *member, const struct mcp_message *message)
 {
@@ -224,6 +250,9 @@ static bool take_answer(struct member *member, const struct mcp_message *message
 		pool_noise(member->pool);
 		return false;
 	}
+	note_id(member, id);
+	if (!message->is_rpc_2)
+		return fail_broken(member, id, "there is no \"jsonrpc\": \"2.0\" in it");
 	if (id == member->handshake_id)
 		take_handshake(member, message);
 	else if (id == member->listen_id)
@@ -241,14 +270,10 @@ static bool take_answer(struct member *member, const struct mcp_message *message
 static bool take_broken(struct member *member, struct slice line, const char *fault)
 {
 	uint64_t id;
+	if (mcp_id_of_broken(line, &id))
+		return fail_broken(member, id, fault);
 	pool_noise(member->pool);
-	if (!mcp_id_of_broken(line, &id) || id == 0 || id == member->handshake_id || id == member->listen_id)
-		return false;
-	if (id == member->list_id)
-		list_failed(member, fault);
-	else
-		return answer_call(member, id, mcp_broken_answer(fault));
-	return true;
+	return false;
 }
 
 static bool take_line(struct member *member, struct slice line)
@@ -256,6 +281,7 @@ static bool take_line(struct member *member, struct slice line)
 	struct process_pool *pool = member->pool;
 	struct mcp_message message;
 	const char *fault;
+	uint64_t id;
 	if (!mcp_read_mended(line, pool->settings->json_depth, &pool->scratch, &member->ahead, &pool->mended, &message,
 			     &fault))
 		return take_broken(member, line, fault);
@@ -267,6 +293,8 @@ static bool take_line(struct member *member, struct slice line)
 		reply_to(member, &message);
 		return false;
 	case MCP_NOTIFICATION:
+		if (mcp_progress_id(&message, &id))
+			note_id(member, id);
 		if (mcp_method_is(&message, "notifications/tools/list_changed"))
 			pool_list_changed(pool);
 		else
@@ -294,7 +322,7 @@ static bool on_line(void *context, struct slice line)
 {
 	struct member *member = context;
 	note_life(member);
-	if (take_line(member, line))
+	if (is_believed(member) && take_line(member, line))
 		return true;
 	charge_noise(member, line.len);
 	return false;

@@ -5,18 +5,31 @@
  *
  *   member_start -> STARTING -(handshake)-> READY -(max_calls reached, too large)-> RETIRING -(a new one is ready)-> LEAVING
  *                       `------------- ended ---------'------- idle, hung, one too many ------------------^ -> ended
+ *
+ * Whose answer a line is. Programs write other things beside their messages (banners, logs, a document over several
+ * lines, what a caller has sent them), in which a line may be anything. A line is an answer only if
+ *
+ *   - it is one whole JSON object, which says "jsonrpc": "2.0", has no method, and either a result or an error;
+ *   - its id is that of a request that this very process was given and that still waits for its answer.
+ *
+ * What lines stand before and behind it says nothing: a log is not always ended before an answer begins. The proof is
+ * the id, which nobody can guess (call_ids.h): what is written without knowing of a request is no answer to it, whatever
+ * it looks like. So that guessing does not help either, a process that names ids which were never given, more often than
+ * MEMBER_GUESSES_MAX, is believed nothing more and ended.
  */
 #ifndef JITNEY_UPSTREAM_PROCESS_MEMBER_H
 #define JITNEY_UPSTREAM_PROCESS_MEMBER_H
 
 #include "base/json.h"
 #include "upstream/mcp/list_tools.h"
-#include "upstream/process/process.h"
+#include "upstream/process/call_ids.h"
 #include "upstream/process/pool.h"
+#include "upstream/process/process.h"
 
 enum {
 	LAST_WORDS_BYTES = 160,
 	SAME_IDS = 1024 /* buckets */,
+	MEMBER_GUESSES_MAX = 100,
 	KILLED_BYTES = 120,
 	TROUBLE_BYTES = PROCESS_REASON_BYTES + LAST_WORDS_BYTES + 32
 };
@@ -48,6 +61,7 @@ struct member {
 	bool stopped;
 	uint64_t noise_since_us; /* lines that were no answers: this second, */
 	size_t noise_bytes;      /* so many bytes of them */
+	unsigned guesses;        /* at ids that were never given, ever */
 	bool no_room;            /* its last line too long was one that limits.in_flight_bytes has no room for */
 	bool overlong_delivered; /* those who waited for the line that is too long know it */
 	bool ambiguous;          /* a call in it was forgotten, of which it may still speak */
@@ -79,7 +93,7 @@ struct process_pool {
 	struct member_list members;
 	struct pool_call_list waiting;
 	struct pool_call_bucket by_id[SAME_IDS]; /* calls in members */
-	uint64_t next_id;
+	struct call_ids ids;
 	unsigned failures;      /* starts in a row that came to nothing */
 	uint64_t not_before_us; /* next start */
 	uint64_t cpu_gone_us;   /* used by those that have ended */

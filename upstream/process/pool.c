@@ -572,11 +572,23 @@ void pool_member_ended(struct member *member, bool cannot_start, const char *rea
 
 /* ---------------------------------------------------------------- the front door */
 
-uint64_t process_pool_ids(struct process_pool *pool, size_t ids)
+static bool id_is_under_way(struct process_pool *pool, uint64_t id)
 {
-	uint64_t first = pool->next_id;
-	pool->next_id += ids;
-	return first;
+	struct member *member;
+	TAILQ_FOREACH (member, &pool->members, next)
+		if (id == member->handshake_id || id == member->listen_id || id == member->list_id ||
+		    id == member->ping_id || find_call(member, id))
+			return true;
+	return false;
+}
+
+uint64_t process_pool_id(struct process_pool *pool)
+{
+	uint64_t id;
+	do /* a subscription may have been open for as many calls as there are ids */
+		id = call_ids_next(&pool->ids);
+	while (id_is_under_way(pool, id));
+	return id;
 }
 
 enum mcp_era process_pool_era(const struct process_pool *pool)
@@ -666,7 +678,7 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 				      struct loop *loop, struct meter *meter)
 {
 	struct process_pool *pool = calloc(1, sizeof *pool);
-	if (!pool || !loop_timers_reserve(loop, POOL_TIMERS)) {
+	if (!pool || !call_ids_init(&pool->ids) || !loop_timers_reserve(loop, POOL_TIMERS)) {
 		free(pool);
 		return NULL;
 	}
@@ -679,7 +691,6 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 	pool->transport = transport;
 	pool->loop = loop;
 	pool->meter = meter;
-	pool->next_id = 1;
 	pool->mended = BUF_INIT(SIZE_MAX / 4);
 	pool->instructions = BUF_INIT(SIZE_MAX / 4);
 	pool->timer = LOOP_TIMER_INIT(on_time);

@@ -22,7 +22,7 @@ struct member;
 /* One call. Embedded in its owner, who fills the first part and keeps the text of `line` alive until it is answered or forgotten.
  */
 struct pool_call {
-	uint64_t id;              /* of process_pool_ids; as in the line */
+	uint64_t id;              /* of process_pool_id; as in the line */
 	struct process_line line; /* the request with its newline */
 	bool repeatable;
 	/* Once, from loop dispatch; `answer` is the receiver's reference. */
@@ -47,8 +47,8 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
  * fork_server_join. */
 void process_pool_free(struct process_pool *pool);
 
-/* `ids` ids that were never used: the first of them. */
-uint64_t process_pool_ids(struct process_pool *pool, size_t ids);
+/* For one request to a program: that of no other under way. */
+uint64_t process_pool_id(struct process_pool *pool);
 /* How MCP is spoken in its lines. */
 enum mcp_era process_pool_era(const struct process_pool *pool);
 /* NULL: calls are welcome, or it is worth waiting. Else (the program does not stay up) an answer that says why. */

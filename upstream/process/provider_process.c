@@ -167,7 +167,7 @@ static void on_deadline(struct loop_timer *timer, uint64_t now_us)
 /* --- sending --- */
 
 /* Each call's own line. */
-static void cut_lines(struct process_exchange *exchange, const struct upstream_call *calls, uint64_t first_id)
+static void cut_lines(struct process_exchange *exchange, const struct upstream_call *calls)
 {
 	struct slice left = buf_slice(&exchange->lines);
 	for (size_t i = 0; i < exchange->count; i++) {
@@ -176,7 +176,6 @@ static void cut_lines(struct process_exchange *exchange, const struct upstream_c
 		assert(end);
 		item->exchange = exchange;
 		item->open = true;
-		item->call.id = first_id + i;
 		item->call.line.text = (struct slice){ left.at, (size_t)(end + 1 - left.at) };
 		item->call.repeatable = calls[i].repeatable;
 		item->call.answered = on_answered;
@@ -199,8 +198,7 @@ static bool hold_lines(struct process_exchange *exchange, size_t bytes)
 }
 
 /* NULL, or why not. */
-static struct answer *write_lines(struct process_exchange *exchange, const struct upstream_call *calls,
-				  uint64_t first_id)
+static struct answer *write_lines(struct process_exchange *exchange, const struct upstream_call *calls)
 {
 	const struct process_upstream *upstream = exchange->upstream;
 	const char *name = upstream->base.settings->name;
@@ -209,7 +207,12 @@ static struct answer *write_lines(struct process_exchange *exchange, const struc
 		bytes += calls[i].arguments.len;
 	if (!hold_lines(exchange, bytes))
 		return upstream_no_room(upstream->base.settings);
-	if (!dialect_put_lines(calls, exchange->count, first_id, process_pool_era(upstream->pool), &exchange->lines))
+	bool room = true;
+	for (size_t i = 0; i < exchange->count && room; i++) {
+		uint64_t id = exchange->items[i].call.id = process_pool_id(upstream->pool);
+		room = dialect_put_line(&calls[i], id, process_pool_era(upstream->pool), &exchange->lines);
+	}
+	if (!room)
 		return answer_error(OUTCOME_OVERLOADED, "%s: the call is over %d MiB, or the gateway is out of memory",
 				    name, REQUEST_BODY_BYTES / (1024 * 1024));
 	return hold_lines(exchange, exchange->lines.store->len) ? NULL : upstream_no_room(upstream->base.settings);
@@ -239,10 +242,9 @@ static struct exchange *process_send(struct upstream *base, const struct upstrea
 	*refusal = process_pool_refusal(upstream->pool);
 	if (*refusal)
 		return NULL;
-	uint64_t first_id = process_pool_ids(upstream->pool, count);
 	struct process_exchange *exchange = exchange_new(upstream, count);
 	*refusal = exchange
-			   ? write_lines(exchange, calls, first_id)
+			   ? write_lines(exchange, calls)
 			   : answer_error(OUTCOME_OVERLOADED, "%s: the gateway is out of memory", base->settings->name);
 	if (*refusal) {
 		if (exchange)
@@ -251,7 +253,7 @@ static struct exchange *process_send(struct upstream *base, const struct upstrea
 	}
 	exchange->events = events;
 	exchange->context = context;
-	cut_lines(exchange, calls, first_id);
+	cut_lines(exchange, calls);
 	uint64_t latest_us = clock_add(exchange->begun_us, base->settings->timeout_us);
 	loop_arm(base->loop, &exchange->timer, deadline_us < latest_us ? deadline_us : latest_us);
 	for (size_t i = 0; i < count; i++)

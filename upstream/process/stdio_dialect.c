@@ -94,26 +94,26 @@ static void put_mcp(struct buf *body, const struct stdio_route *route, const str
 	buf_fini(&all);
 }
 
-bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t first_id, enum mcp_era era,
-		       struct buf *body)
+bool dialect_put_line(const struct upstream_call *call, uint64_t id, enum mcp_era era, struct buf *body)
 {
-	for (size_t i = 0; i < count; i++) {
-		const struct stdio_route *route = container_of(calls[i].route, struct stdio_route, base);
-		size_t start = body->len;
-		if (route->base.dialect == &dialect_mcp_stdio)
-			put_mcp(body, route, &calls[i], first_id + i, era);
-		else
-			put_jsonrpc(body, route, calls[i].arguments, first_id + i);
-		template_keep_line(body, start); /* a line ends at its end only */
-		buf_put_char(body, '\n');
-	}
+	const struct stdio_route *route = container_of(call->route, struct stdio_route, base);
+	size_t start = body->len;
+	if (route->base.dialect == &dialect_mcp_stdio)
+		put_mcp(body, route, call, id, era);
+	else
+		put_jsonrpc(body, route, call->arguments, id);
+	template_keep_line(body, start); /* a line ends at its end only */
+	buf_put_char(body, '\n');
 	return !body->failed;
 }
 
 static bool stdio_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
 			 struct encoded_request *request)
 {
-	return dialect_put_lines(calls, count, first_id, MCP_LEGACY, &request->body);
+	for (size_t i = 0; i < count; i++)
+		if (!dialect_put_line(&calls[i], first_id + i, MCP_LEGACY, &request->body))
+			return false;
+	return true;
 }
 
 /* No decoder: nothing of this goes over HTTP. */

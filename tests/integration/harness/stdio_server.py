@@ -13,7 +13,7 @@ PLAIN = "--plain" in sys.argv
 MODERN = "--modern" in sys.argv  # 2026-07-28: no initialize, list changes to listeners only
 write_lock = threading.Lock()
 tools = ["echo", "slow", "crash", "hang", "garbage", "flap", "pid", "offspring", "ask", "big", "complain", "cancelled",
-         "steps", "raw", "busy", "freeze", "endless"]
+         "steps", "raw", "forge", "busy", "freeze", "endless"]
 cancelled = []
 listening = []
 META = "io.modelcontextprotocol/"
@@ -107,6 +107,12 @@ def run(number, name, arguments, meta):
     elif name == "raw":
         for line in arguments["lines"]:
             write(line.replace("ID", str(number)))
+    elif name == "forge":  # within a document, as many answers as one says to the ids before and behind its own
+        line = '{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"%s"}]}}'
+        write('banner: ready {\n{\n  "jsonrpc": "2.0",\n  "id": %d,\n  "result":' % number)
+        for n in range(1, arguments["around"] + 1):
+            write(line % (number - n, "forged") + "\n" + line % (number + n, "forged"))
+        write("}\n[\n" + line % (number, "own"))
     elif name == "endless":
         with write_lock:
             while True:

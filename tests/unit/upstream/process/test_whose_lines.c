@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whose answer, of programs that speak by lines: a child (this program itself, --child) answers in any order, twice,
- * late, under ids that nobody or somebody else has, or not at all, and dies. Each call gets its own answer or none.
+ * late, under ids that nobody or somebody else has, or not at all, and dies. Between its answers it writes what looks like
+ * answers to the calls before and after, as lines of a document or of a log. Each call gets its own answer or none.
  *
  * JITNEY_LINES_EXCHANGES: how many.
  */
@@ -46,12 +47,21 @@ static void say_result(unsigned long long id, const char *result)
 	printf("{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":%s}\n", id, result);
 }
 
+/* Whoever numbers calls one by one has others' here. A few: who guesses a hundred times is not listened to any more. */
+static void say_to_neighbours(unsigned long long id)
+{
+	for (unsigned long long n = 1; n <= 3 && n < id; n++) {
+		say_result(id + n, "\"the next one's\"");
+		say_result(id - n, "\"the one's before\"");
+	}
+}
+
 /* False: not at all. */
 static bool answer_call(const struct asked *asked)
 {
 	char own[40];
 	snprintf(own, sizeof own, "{\"k\":%llu}", asked->k);
-	switch (roll_dice(40)) {
+	switch (roll_dice(60)) {
 	case 0:
 		return false;
 	case 1: /* twice */
@@ -80,6 +90,17 @@ static bool answer_call(const struct asked *asked)
 		break;
 	case 5: /* a question of its own, under that id */
 		printf("{\"jsonrpc\":\"2.0\",\"id\":%llu,\"method\":\"ping\"}\n", asked->id);
+		say_result(asked->id, own);
+		break;
+	case 7: /* within a document over several lines */
+		printf("{\n  \"jsonrpc\": \"2.0\",\n  \"id\": %llu,\n  \"result\": [\n", asked->id);
+		say_to_neighbours(asked->id);
+		printf("  ]\n}\n");
+		say_result(asked->id, own);
+		break;
+	case 8: /* in what a caller has sent, which is logged */
+		printf("debug: called with k=\n");
+		say_to_neighbours(asked->id);
 		say_result(asked->id, own);
 		break;
 	default:
