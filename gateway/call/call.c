@@ -151,7 +151,7 @@ static bool look_in_memory(struct call *call)
 {
 	struct worker *home = call->home;
 	const struct cache_directives *directives = &call->caller->directives;
-	if (call->tool->cache.ttl_us == 0) {
+	if (!tool_is_cached(call->tool)) {
 		call->source = SOURCE_BYPASS;
 	} else {
 		const struct cache_ask ask = { &call->tool->cache, directives, &home->tags, loop_now(home->loop) };

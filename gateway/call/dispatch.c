@@ -444,7 +444,7 @@ static void lead_fetch(struct dispatch *dispatch, struct call *call, bool shared
 		return;
 	}
 	fetch->tool = call->tool;
-	fetch->store = shared && call->tool->cache.ttl_us > 0;
+	fetch->store = shared && tool_is_cached(call->tool);
 	flights_add(dispatch->flights, &fetch->flight, shared ? call->key : NULL);
 	bool looking = call->source == SOURCE_MISS && dispatch_look(dispatch, fetch, now_us);
 	board_fetch(fetch, call);
@@ -459,7 +459,7 @@ static bool completed_meanwhile(struct dispatch *dispatch, struct call *call)
 {
 	const struct cache_directives directives = { 0 };
 	struct worker *worker = dispatch->worker;
-	if (call->tool->cache.ttl_us == 0 || call->source != SOURCE_MISS)
+	if (!tool_is_cached(call->tool) || call->source != SOURCE_MISS)
 		return false;
 	const struct cache_ask ask = { &call->tool->cache, &directives, &worker->tags, loop_now(worker->loop) };
 	struct cache_found found = cache_find(worker->gateway->cache, call->key, &ask, NULL);

@@ -49,7 +49,10 @@ static void put_arguments(struct buf *out, const struct tool *tool)
 			buf_put_text(out, " (cache.key.ignore)");
 		}
 	}
-	buf_put_text(out, "; in whatever order and spelling, numbers digit for digit\n");
+	buf_printf(
+		out,
+		"; in whatever order and spelling, numbers digit for digit; of more than %d KiB as they are spelled\n",
+		KEY_SPELLED_BYTES / 1024);
 }
 
 static void put_whose(struct buf *out, const struct tool *tool)
@@ -101,10 +104,12 @@ static void put_time(struct buf *out, const char *what, uint64_t time_us)
 
 static void put_cache(struct buf *out, const struct config *config, const struct tool *tool)
 {
-	if (!tool_is_repeatable(tool) || (!tool->cache.ttl_us && !tool->cache.negative_ttl_us)) {
+	if (!tool_is_cached(tool)) {
 		buf_printf(out, "  cache      nothing is kept: %s\n",
-			   tool_is_repeatable(tool) ? "cache.ttl is not set"
-						    : "only answers of read_only or idempotent tools are");
+			   !tool_is_repeatable(tool) ? "only answers of read_only or idempotent tools are"
+			   : tool->cache.negative_ttl_us
+				   ? "cache.ttl is not set, and without it cache.negative_ttl keeps nothing"
+				   : "cache.ttl is not set");
 		return;
 	}
 	buf_put_text(out, "  cache key  the same as of the flight. Kept");

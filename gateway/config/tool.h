@@ -63,6 +63,12 @@ static inline bool tool_is_repeatable(const struct tool *tool)
 	return tool->read_only || tool->idempotent;
 }
 
+/* Are answers of it kept? A negative_ttl alone keeps none. */
+static inline bool tool_is_cached(const struct tool *tool)
+{
+	return tool_is_repeatable(tool) && tool->cache.ttl_us > 0;
+}
+
 static inline bool tool_has_tag(const struct tool *tool, struct slice tag)
 {
 	for (size_t i = 0; i < tool->tag_count; i++)

@@ -36,6 +36,11 @@ def test_a_tool_with_effects_has_no_flight_and_no_cache(explain):
     assert "of the same caller (batch.writes: caller)" in done.stdout
 
 
+def test_what_keeps_nothing_is_not_told_as_kept(explain):
+    done = explain("cached", {"tools": {"cached": {"cache": {"ttl": "0", "negative_ttl": "10s"}}}})
+    assert "nothing is kept: cache.ttl is not set" in done.stdout and "cache key" not in done.stdout, done.stdout
+
+
 def test_scopes_filters_and_tags_are_told(explain):
     done = explain("cached", {"tools": {"cached": {"cache": {"ttl": "5m", "stale_if_error": "1h", "scope": "caller", "tags": ["a", "b"],
                                                              "key": {"ignore": ["trace"]}}}}})
