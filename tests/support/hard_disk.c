@@ -11,15 +11,17 @@
 struct hard_file {
 	sqlite3_file base;
 	sqlite3_file *real; /* behind this struct */
+	long unsynced;      /* writes; the disk's thread only */
 };
 
 static sqlite3_vfs *real_vfs;
 static sqlite3_vfs hard_vfs;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t freed = PTHREAD_COND_INITIALIZER;
-static bool hanging;        /* m */
-static atomic_bool waiting; /* a */
-static atomic_bool filled;  /* a */
+static bool hanging;         /* m */
+static atomic_bool waiting;  /* a */
+static atomic_bool filled;   /* a */
+static atomic_long unsynced; /* a: of all files */
 
 static sqlite3_file *real_of(sqlite3_file *file)
 {
@@ -37,8 +39,16 @@ static void pass(void)
 	pthread_mutex_unlock(&mutex);
 }
 
+static void note_safe(sqlite3_file *file)
+{
+	struct hard_file *hard = (struct hard_file *)(void *)file;
+	atomic_fetch_sub(&unsynced, hard->unsynced);
+	hard->unsynced = 0;
+}
+
 static int do_close(sqlite3_file *file)
 {
+	note_safe(file);
 	return real_of(file)->pMethods->xClose(real_of(file));
 }
 
@@ -51,6 +61,8 @@ static int do_read(sqlite3_file *file, void *to, int bytes, sqlite3_int64 at)
 static int do_write(sqlite3_file *file, const void *from, int bytes, sqlite3_int64 at)
 {
 	pass();
+	((struct hard_file *)(void *)file)->unsynced++;
+	atomic_fetch_add(&unsynced, 1);
 	return atomic_load(&filled) ? SQLITE_FULL : real_of(file)->pMethods->xWrite(real_of(file), from, bytes, at);
 }
 
@@ -61,7 +73,10 @@ static int do_truncate(sqlite3_file *file, sqlite3_int64 size)
 
 static int do_sync(sqlite3_file *file, int flags)
 {
-	return real_of(file)->pMethods->xSync(real_of(file), flags);
+	int code = real_of(file)->pMethods->xSync(real_of(file), flags);
+	if (code == SQLITE_OK)
+		note_safe(file);
+	return code;
 }
 
 static int do_size(sqlite3_file *file, sqlite3_int64 *size)
@@ -120,6 +135,7 @@ static int do_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *base, int f
 	struct hard_file *file = (struct hard_file *)(void *)base;
 	(void)vfs;
 	file->real = (sqlite3_file *)(void *)(file + 1);
+	file->unsynced = 0;
 	int code = real_vfs->xOpen(real_vfs, name, file->real, flags, out);
 	base->pMethods = file->real->pMethods ? &methods : NULL;
 	return code;
@@ -155,4 +171,9 @@ bool hard_disk_is_waited_for(void)
 void hard_disk_fill(bool full)
 {
 	atomic_store(&filled, full);
+}
+
+long hard_disk_unsynced(void)
+{
+	return atomic_load(&unsynced);
 }

@@ -5,10 +5,12 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,6 +37,17 @@ struct witness {
 };
 
 static struct loop *loop;
+static bool *forbidden; /* shared with the fork server, which may not fork */
+
+/* Instead of libc's. */
+pid_t fork(void)
+{
+	if (*forbidden) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return ((pid_t(*)(void))dlsym(RTLD_NEXT, "fork"))();
+}
 
 static bool on_line(void *context, struct slice line)
 {
@@ -621,6 +634,25 @@ static void a_thousand_rounds_leave_nothing(void **state)
 	assert_true(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
 
+static void a_supervisor_that_cannot_be_made_is_told(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "cat", NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	assert_true(start(&witness, &settings)); /* the fork server is there */
+	process_stop(witness.process);
+	WAIT_FOR(witness.ended);
+	forget(&witness);
+	*forbidden = true;
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.ended);
+	*forbidden = false;
+	assert_true(witness.cannot_start);
+	assert_string_equal(witness.reason, "cannot be started: Resource temporarily unavailable");
+	forget(&witness);
+}
+
 static void a_start_without_memory_starts_nothing(void **state)
 {
 	(void)state;
@@ -648,7 +680,8 @@ static int set_up(void **state)
 	(void)state;
 	set_up_signals();
 	loop = loop_new();
-	return loop ? 0 : -1;
+	forbidden = mmap(NULL, sizeof *forbidden, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return loop && forbidden != MAP_FAILED ? 0 : -1;
 }
 
 static int tear_down(void **state)
@@ -679,6 +712,7 @@ int main(void)
 		cmocka_unit_test(a_killed_fork_server_is_replaced),
 		cmocka_unit_test(nothing_survives_a_killed_gateway),
 		cmocka_unit_test(a_thousand_rounds_leave_nothing),
+		cmocka_unit_test(a_supervisor_that_cannot_be_made_is_told),
 		cmocka_unit_test(a_start_without_memory_starts_nothing),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
