@@ -63,7 +63,8 @@ static void begin_limiter(struct batcher *batcher)
 
 static void reserve_repeats(struct batcher *batcher)
 {
-	retry_budget_reserve(upstream_retry_budget(batcher->upstream), BISECTIONS * batcher->policy.max_items);
+	if (!batcher->of_many) /* then calls travel alone, and none has to be found among others */
+		retry_budget_reserve(upstream_retry_budget(batcher->upstream), BISECTIONS * batcher->policy.max_items);
 }
 
 void batcher_adjust(struct batcher *batcher, const struct batch_policy *policy)
@@ -72,6 +73,8 @@ void batcher_adjust(struct batcher *batcher, const struct batch_policy *policy)
 	set_policy(batcher, policy);
 	if (policy->concurrency != concurrency)
 		begin_limiter(batcher);
+	if (batcher->common.limits)
+		common_set_slots(&batcher->common, policy->concurrency);
 	rate_limiter_adjust(&batcher->rates->requests, &policy->requests);
 	rate_limiter_adjust(&batcher->rates->tokens, &policy->tokens);
 	upstream_adjust(batcher->upstream);
@@ -99,9 +102,10 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	}
 	begin_limiter(batcher);
 	batcher->overdue_look_us = CLOCK_NEVER;
-	reserve_repeats(batcher);
 	batcher->retries = &settings->retries;
 	batcher->label = settings->label;
+	batcher->silent = settings->part > 0;
+	batcher->of_many = settings->parts > 1;
 	batcher->loop = loop;
 	batcher->meter = meter;
 	if (getrandom(&batcher->seed, sizeof batcher->seed, GRND_NONBLOCK) != sizeof batcher->seed)
@@ -110,6 +114,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 		for (size_t band = 0; band < BAND_COUNT; band++)
 			run_queue_init(&batcher->classes[i].ready[band], batcher->seed);
 	/* gateways do not start in the same microsecond; a simulation does, and must be the same each time */
+	reserve_repeats(batcher);
 	batcher->random = clock_now_us() ^ (uint64_t)settings->label << 32;
 	init_rates(batcher);
 	table_init(&batcher->groups);
@@ -152,6 +157,8 @@ static uint64_t estimate_tokens(const struct batch_item *item)
 	return route->dialect->tokens(route, item->call.arguments);
 }
 
+static const char too_many[] = "too many calls wait for this provider (queue.items)";
+
 enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint64_t now_us, const char **why)
 {
 	assert_owner(loop_owner(batcher->loop));
@@ -161,10 +168,9 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	bool counted = batcher->policy.tokens.amount || batcher->policy.max_tokens;
 	item->tokens = counted ? estimate_tokens(item) : 0;
 	ending_make_room(batcher, item, now_us);
-	if (batcher->waiting_items >= batcher->policy.queue_items)
-		return refuse_item(batcher, item, REJECT_QUEUE_ITEMS,
-				   "too many calls wait for this provider (queue.items)", why);
-	if (bytes > batcher->policy.queue_bytes || batcher->waiting_bytes > batcher->policy.queue_bytes - bytes)
+	if (waiting_is_full_of_items(batcher))
+		return refuse_item(batcher, item, REJECT_QUEUE_ITEMS, too_many, why);
+	if (waiting_is_full_of_bytes(batcher, bytes))
 		return refuse_item(batcher, item, REJECT_QUEUE_BYTES,
 				   "too many bytes wait for this provider (queue.bytes)", why);
 	struct lane *lane = waiting_lane(batcher, item);
@@ -185,11 +191,15 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 			return OUTCOME_OK;
 		}
 	}
-	bool added = lane && lane_add(lane, item, now_us);
+	bool room = waiting_reserve(batcher, bytes), added = room && lane && lane_add(lane, item, now_us);
 	if (lane)
 		waiting_mark_dirty(batcher, lane); /* a new one that stays empty is freed by the tick */
-	if (!added)
+	if (!room)
+		return refuse_item(batcher, item, REJECT_QUEUE_ITEMS, too_many, why);
+	if (!added) {
+		waiting_unreserve(batcher, bytes);
 		return refuse_item(batcher, item, REJECT_NO_MEMORY, "the gateway is out of memory", why);
+	}
 	due_set(&batcher->expiries, &item->expiry, item->deadline_us);
 	waiting_count(batcher, lane, item, 1);
 	ending_put_off(batcher, item, earliest_us);
@@ -242,7 +252,8 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 static bool is_quiet(const struct batcher *batcher)
 {
 	return !batcher->expiries.root && !batcher->looks.root && !batcher->resting.root &&
-	       TAILQ_EMPTY(&batcher->settled) && batcher->forgotten == 0 && batcher->run_queue_lanes == 0;
+	       TAILQ_EMPTY(&batcher->settled) && batcher->forgotten == 0 && batcher->run_queue_lanes == 0 &&
+	       !batcher->common.waits;
 }
 
 uint64_t batcher_deadline(const struct batcher *batcher)
@@ -252,6 +263,8 @@ uint64_t batcher_deadline(const struct batcher *batcher)
 	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled) || !TAILQ_EMPTY(&batcher->hurried))
 		return 0;
 	uint64_t ready_us = waiting_due_us(batcher, loop_now(batcher->loop));
+	if (batcher->common.waits && !waiting_next(batcher, loop_now(batcher->loop)))
+		return 0; /* it stands in others' way */
 	uint64_t look_us = due_first_us(&batcher->looks);
 	uint64_t expiry_us = due_first_us(&batcher->expiries);
 	uint64_t waited_us = ending_waited_us(batcher);
@@ -304,10 +317,19 @@ void batcher_free(struct batcher *batcher)
 		next = tool->next;
 		free(tool);
 	}
+	common_leave(&batcher->common);
 	upstream_free(batcher->upstream);
 	drop_rates(batcher->rates);
 	free(batcher->calls);
 	free(batcher);
+}
+
+void batcher_join(struct batcher *batcher, struct common_limits *limits)
+{
+	assert_owner(loop_owner(batcher->loop));
+	assert(batcher->policy.concurrency > 0 && batcher_is_quiet(batcher));
+	common_join(&batcher->common, limits, batcher->loop);
+	common_set_slots(&batcher->common, batcher->policy.concurrency);
 }
 
 void batcher_follow(struct batcher *batcher, struct batcher *before)
@@ -322,6 +344,8 @@ void batcher_follow(struct batcher *batcher, struct batcher *before)
 	init_rates(batcher); /* by what is configured now; what has been spent stays spent */
 	rates->requests.next_us = requests_us;
 	rates->tokens.next_us = tokens_us;
+	if (batcher->common.limits && before->common.limits)
+		common_pause(&batcher->common, common_paused_until_us(&before->common));
 }
 
 void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watcher)

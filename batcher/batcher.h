@@ -17,6 +17,7 @@
 #include "upstream/upstream.h"
 
 struct batcher;
+struct common_limits;
 
 /* settings: of the upstream, borrowed likewise. NULL when out of memory. */
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
@@ -27,6 +28,11 @@ void batcher_free(struct batcher *batcher);
 /* It takes the place of `before`, which is on the same loop and goes on with what it has: how often their provider may be
  * visited counts for both together, by this one's policy. Before anything is added. */
 void batcher_follow(struct batcher *batcher, struct batcher *before);
+
+/* It is one of several batchers of its upstream, each on its own worker: `limits` holds what they have in common, and this
+ * batcher's numbers of exchanges and of waiting calls are all of theirs. The policy gives the number of exchanges. Before
+ * anything is added, and before batcher_follow. */
+void batcher_join(struct batcher *batcher, struct common_limits *limits);
 
 /* Another policy from now on, and other settings where the upstream's were: what has been learned stays. */
 void batcher_adjust(struct batcher *batcher, const struct batch_policy *policy);

@@ -12,6 +12,7 @@
 #include "batcher/lane.h"
 #include "batcher/admission.h"
 #include "batcher/arrays.h"
+#include "batcher/common_limits.h"
 #include "batcher/costs.h"
 #include "batcher/limiter.h"
 #include "batcher/run_queue.h"
@@ -94,6 +95,9 @@ struct batcher {
 	struct batch_item_list settled; /* to be delivered */
 	struct batch_item_list hurried; /* put off: who cannot wait as long is to be told */
 	struct provider_rates *rates;   /* held */
+	struct common_member common;    /* if the upstream has several owners */
+	bool silent;                    /* another one of them tells gauges */
+	bool of_many;                   /* there are others */
 	struct limiter limiter;         /* how many of `in_flight` at once */
 	enum limiter_state state_shown;
 	enum limiter_reason reason_shown;
@@ -169,6 +173,13 @@ bool waiting_is_late(const struct batcher *batcher, const struct lane *lane, con
 		     uint64_t now_us);
 /* When there will be a lane that may send: 0 now, CLOCK_NEVER only after news. */
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us);
+/* Whether one more call of so many bytes would be beyond queue.items; beyond queue.bytes. */
+bool waiting_is_full_of_items(const struct batcher *batcher);
+bool waiting_is_full_of_bytes(const struct batcher *batcher, size_t bytes);
+/* A place for it in the queue that several batchers have in common, which waiting_count gives back; or it is given back
+ * here. False: others have been faster. */
+bool waiting_reserve(struct batcher *batcher, size_t bytes) MUST_CHECK;
+void waiting_unreserve(struct batcher *batcher, size_t bytes);
 /* Whether calls wait that could leave if the limiter let them. */
 bool waiting_held_back(const struct batcher *batcher);
 /* The lane that sends next. NULL: none may. */

@@ -239,8 +239,8 @@ void ending_make_room(struct batcher *batcher, const struct batch_item *item, ui
 {
 	const struct batch_policy *policy = &batcher->policy;
 	size_t bytes = item->call.arguments.len;
-	while (batcher->waiting_items >= policy->queue_items ||
-	       (bytes <= policy->queue_bytes && batcher->waiting_bytes > policy->queue_bytes - bytes)) {
+	while (waiting_is_full_of_items(batcher) ||
+	       (bytes <= policy->queue_bytes && waiting_is_full_of_bytes(batcher, bytes))) {
 		enum priority_band band =
 			bands_victim(&policy->shares, &batcher->bands, band_of(item->urgency), batcher->waiting_items);
 		if (band == BAND_COUNT)

@@ -41,6 +41,8 @@ void learned_show_flow(struct batcher *batcher)
 	struct meter *meter = batcher->meter;
 	const struct limiter *limiter = &batcher->limiter;
 	double left = retry_budget_left(upstream_retry_budget(batcher->upstream));
+	if (batcher->silent)
+		return;
 	meter_set(meter, METRIC_ID_CONCURRENCY_LIMIT, batcher->label, 0, (int64_t)limiter_limit(limiter));
 	meter_set(meter, METRIC_ID_LIMITER_STATE, batcher->label, batcher->state_shown, 0);
 	meter_set(meter, METRIC_ID_LIMITER_REASON, batcher->label, batcher->reason_shown, 0);
@@ -61,6 +63,8 @@ void learned_show(struct batcher *batcher, const struct lane *lane, uint64_t now
 	uint64_t window_us =
 		plan.useful && plan.gather_us < batcher->policy.window_us ? plan.gather_us : batcher->policy.window_us;
 	bool singles = plan.singles || window_single(&batcher->policy);
+	if (batcher->silent)
+		return;
 	meter_set(meter, METRIC_ID_BATCH_WINDOW, batcher->label, lane->class, singles ? 0 : (int64_t)window_us);
 	meter_set(meter, METRIC_ID_BATCH_EXCHANGE_COST, batcher->label, lane->class, (int64_t) class->costs.fixed_us);
 	meter_set(meter, METRIC_ID_BATCH_ITEM_COST, batcher->label, lane->class, (int64_t) class->costs.item_us);
@@ -95,7 +99,8 @@ static void note_latency(struct batcher *batcher, const struct learned_tool *too
 		batcher->classes[class_before].used_us = 0;
 		arrays_inherit(&batcher->classes[tool->latency.class].arrays, &batcher->classes[class_before].arrays);
 	}
-	meter_set(batcher->meter, METRIC_ID_TOOL_ALONE, tool->number, 0, (int64_t)tool->latency.alone_us);
+	if (!batcher->silent)
+		meter_set(batcher->meter, METRIC_ID_TOOL_ALONE, tool->number, 0, (int64_t)tool->latency.alone_us);
 }
 
 void learned_answer(struct batcher *batcher, const struct batch *batch, const struct batch_item *item, uint64_t now_us)

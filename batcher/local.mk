@@ -9,6 +9,7 @@ libbatcher_a_SOURCES = \
 	batcher/bisection.c batcher/bisection.h \
 	batcher/batcher.c batcher/batcher.h \
 	batcher/batcher_private.h \
+	batcher/common_limits.c batcher/common_limits.h \
 	batcher/costs.c batcher/costs.h \
 	batcher/ending.c \
 	batcher/item.h \

@@ -63,8 +63,10 @@ static void pause_calls(struct batcher *batcher, const struct batch *batch, unsi
 	bool of_tool = is_meant_of_tool(batcher, batch, status);
 	if (status == 503 && batch->count == 1 && pause_us > LONGEST_TOOL_PAUSE_US)
 		pause_us = LONGEST_TOOL_PAUSE_US;
-	prolong_pause(of_tool ? &batch->learned->paused_until_us : &batcher->rates->paused_until_us,
-		      clock_add(loop_now(batcher->loop), pause_us));
+	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
+	prolong_pause(of_tool ? &batch->learned->paused_until_us : &batcher->rates->paused_until_us, until_us);
+	if (batcher->common.limits && !of_tool)
+		common_pause(&batcher->common, until_us);
 }
 
 /* Noted of every answer that is not OK, of a whole batch or of one call in it. */

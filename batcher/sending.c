@@ -23,6 +23,8 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 	bool full = waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
 	TAILQ_REMOVE(&batcher->sent, batch, next);
 	batcher->in_flight--;
+	if (batcher->common.limits)
+		common_give_slot(&batcher->common);
 	waiting_class(batcher, lane)->in_flight--;
 	lane->in_flight--;
 	if (batch->forgotten)
@@ -427,15 +429,31 @@ static void serve_lane(struct batcher *batcher, struct lane *lane, uint64_t now_
 	waiting_evaluate(batcher, lane, now_us);
 }
 
+static bool take_slot(struct batcher *batcher)
+{
+	return !batcher->common.limits || common_take_slot(&batcher->common);
+}
+
+/* What does not leave after all gives its slot back. */
+static void serve_with_slot(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+{
+	size_t before = batcher->in_flight;
+	serve_lane(batcher, lane, now_us);
+	if (batcher->common.limits && batcher->in_flight == before)
+		common_give_slot(&batcher->common);
+}
+
 void sending_flush(struct batcher *batcher, uint64_t now_us)
 {
 	while (due_first_us(&batcher->looks) <= now_us)
 		waiting_evaluate(batcher, container_of(batcher->looks.root, struct lane, look), now_us);
+	struct lane *lane;
 	do {
-		struct lane *lane;
-		while ((lane = waiting_next(batcher, now_us)))
-			serve_lane(batcher, lane, now_us);
+		while ((lane = waiting_next(batcher, now_us)) && take_slot(batcher))
+			serve_with_slot(batcher, lane, now_us);
 	} while (note_overdue(batcher, now_us));
+	if (!lane)
+		common_stop_waiting(&batcher->common);
 	if (waiting_held_back(batcher))
 		batcher->held_us = now_us;
 }

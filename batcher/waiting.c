@@ -261,11 +261,37 @@ void waiting_count(struct batcher *batcher, const struct lane *lane, struct batc
 	meter_move(batcher->meter, METRIC_ID_BAND_WAITING, batcher->label, band, by);
 	batcher->waiting_bytes = by > 0 ? batcher->waiting_bytes + bytes : batcher->waiting_bytes - bytes;
 	waiting_class(batcher, lane)->outstanding += (size_t)by;
+	if (batcher->common.limits && by < 0)
+		common_leave_queue(&batcher->common, bytes);
 	meter_move(batcher->meter, METRIC_ID_BATCH_WAITING, batcher->label, lane->class, by);
 	if (by < 0)
 		TAILQ_REMOVE(&batcher->lines[band], item, line);
 	else
 		TAILQ_INSERT_TAIL(&batcher->lines[band], item, line);
+}
+
+bool waiting_is_full_of_items(const struct batcher *batcher)
+{
+	size_t waiting = batcher->common.limits ? common_waiting_items(&batcher->common) : batcher->waiting_items;
+	return waiting >= batcher->policy.queue_items;
+}
+
+bool waiting_is_full_of_bytes(const struct batcher *batcher, size_t bytes)
+{
+	size_t waiting = batcher->common.limits ? common_waiting_bytes(&batcher->common) : batcher->waiting_bytes;
+	return bytes > batcher->policy.queue_bytes || waiting > batcher->policy.queue_bytes - bytes;
+}
+
+bool waiting_reserve(struct batcher *batcher, size_t bytes)
+{
+	return !batcher->common.limits ||
+	       common_enter_queue(&batcher->common, bytes, batcher->policy.queue_items, batcher->policy.queue_bytes);
+}
+
+void waiting_unreserve(struct batcher *batcher, size_t bytes)
+{
+	if (batcher->common.limits)
+		common_leave_queue(&batcher->common, bytes);
 }
 
 /* How many exchanges this class and all slower ones may have under way: each faster class that has had calls of late
@@ -274,13 +300,15 @@ static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t no
 {
 	size_t slots =
 		limiter_limit(&batcher->limiter) + batcher->overdue + batcher->in_flight - waiting_under_way(batcher);
-	size_t kept = slots / 4 ? slots / 4 : 1;
+	size_t kept = slots / 4 ? slots / 4 : 1, all = slots;
 	for (size_t i = 0; i < class && slots > 1; i++) {
 		uint64_t used_us = batcher->classes[i].used_us;
 		if (used_us && window_elapsed_us(used_us, now_us) < OF_LATE_US)
 			slots = slots > kept + 1 ? slots - kept : 1;
 	}
-	return slots;
+	if (batcher->common.limits && slots < all) /* what is kept is kept by all of them together */
+		slots = slots / common_members(&batcher->common);
+	return slots ? slots : 1;
 }
 
 uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane)
@@ -288,6 +316,8 @@ uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane 
 	uint64_t visit_us = learned_rate_visit_us(&batcher->rates->learned_rate);
 	uint64_t until_us = batcher->rates->paused_until_us > visit_us ? batcher->rates->paused_until_us : visit_us;
 	uint64_t tool_us = lane->learned ? lane->learned->paused_until_us : 0;
+	uint64_t common_us = batcher->common.limits ? common_paused_until_us(&batcher->common) : 0;
+	until_us = common_us > until_us ? common_us : until_us;
 	return tool_us > until_us ? tool_us : until_us;
 }
 
@@ -339,6 +369,16 @@ static uint64_t oldest_age_us(const struct batcher *batcher, unsigned class, uin
 	return 0;
 }
 
+/* Its slots are those of all members, who take turns, and so do their lines. */
+static void view_others(const struct batcher *batcher, struct admission_view *view)
+{
+	size_t all = common_waiting_items(&batcher->common), members = common_members(&batcher->common);
+	size_t others = all > batcher->waiting_items ? all - batcher->waiting_items : 0;
+	size_t between = (view->ahead + 1) * (members - 1);
+	view->ahead += others < between ? others : between;
+	view->waiting += others;
+}
+
 struct admission_decision waiting_admits(struct batcher *batcher, const struct lane *lane,
 					 const struct batch_item *item, uint64_t now_us)
 {
@@ -366,8 +406,11 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 		view.slots = limiter_limit(&batcher->limiter);
 		view.doubles = view.slots < limiter_reachable(&batcher->limiter);
 	}
+	if (batcher->common.limits)
+		view_others(batcher, &view);
 	struct admission_decision decision = admission_evaluate(&batcher->admission, &view, now_us);
-	meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, (int64_t)decision.wait_us);
+	if (!batcher->silent)
+		meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, (int64_t)decision.wait_us);
 	return decision;
 }
 
@@ -432,6 +475,8 @@ static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
 
 bool waiting_held_back(const struct batcher *batcher)
 {
+	if (batcher->common.waits)
+		return true;
 	return batcher->run_queue_lanes > 0 &&
 	       waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
 }
@@ -447,6 +492,8 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 {
 	if (!first_ready(batcher, now_us))
 		return CLOCK_NEVER;
+	if (batcher->common.limits && !common_slot_is_free(&batcher->common))
+		return CLOCK_NEVER; /* its loop is woken */
 	uint64_t rate_us = waiting_rate_us(batcher), slot_us = slot_free_us(batcher, now_us);
 	return slot_us > rate_us ? slot_us : rate_us;
 }

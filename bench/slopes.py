@@ -22,12 +22,16 @@ limits: {{ connections: 20000, idle_timeout: 10m }}
 upstreams:
     free: {{ dialect: jsonrpc, endpoints: [ {{ url: "{url}" }} ], pool: {{ max: 64 }} }}
     of1: {{ dialect: jsonrpc, endpoints: [ {{ url: "{url}" }} ], batch: {{ mode: "off", in_flight: 256 }}, pool: {{ max: 256 }} }}
+    owned: {{ dialect: jsonrpc, endpoints: [ {{ url: "{url}" }} ], batch: {{ mode: "off" }}, concurrency: 256, owners: {workers} }}
     of10: {{ dialect: jsonrpc, endpoints: [ {{ url: "{url}" }} ], batch: {{ mode: fixed, items: 10, window: 5ms }} }}
     of100: {{ dialect: jsonrpc, endpoints: [ {{ url: "{url}" }} ], batch: {{ mode: fixed, items: 100, window: 5ms }} }}
 tools:
     hit: {{ upstream: free, annotations: {{ read_only: true }}, cache: {{ ttl: 1h, scope: shared }} }}
     miss: {{ upstream: free, annotations: {{ read_only: true }} }}
     of1: {{ upstream: of1, annotations: {{ read_only: true }} }}
+    write: {{ upstream: of1 }}
+    owned: {{ upstream: owned, annotations: {{ read_only: true }} }}
+    owned_write: {{ upstream: owned }}
     of10: {{ upstream: of10, annotations: {{ read_only: true }} }}
     of100: {{ upstream: of100, annotations: {{ read_only: true }} }}
 {more}"""
@@ -54,6 +58,12 @@ class Setting:
     def end(self):
         for each in (*self.gateways, self.provider):
             each.end()
+
+    def busiest(self, gateway, tool, calls):
+        """CPU of the busiest thread per call: what bounds the calls a second, on as many cores as there are workers."""
+        before = gateway.threads_us()
+        self.cost(gateway, tool, calls)
+        return max(used - before.get(thread, 0) for thread, used in gateway.threads_us().items()) / calls
 
     def cost(self, gateway, tool, calls, callers=64, size=0):
         text = ',"text":"' + "x" * size + '"' if size else ""
@@ -88,6 +98,18 @@ def by_workers(setting, share):
             for workers in (1, 2, 4) for one in (setting.gateway(workers),) for tool in ("hit", "miss", "of1")}
 
 
+def by_owners(setting, share):
+    """One upstream, whose calls travel alone, owned by one worker and by all."""
+    points, calls = {}, int(20_000 * share)
+    for workers in (1, 2, 4):
+        one = setting.gateway(workers)
+        for tool in ("of1", "owned", "write", "owned_write"):
+            points[f"{tool}, {workers} workers"] = lambda tool=tool, one=one: setting.cost(one, tool, calls)
+            points[f"{tool}, {workers} workers, busiest thread"] = lambda tool=tool, one=one: setting.busiest(one, tool, calls)
+            points[f"{tool}, {workers} workers, 1 caller"] = lambda tool=tool, one=one: setting.cost(one, tool, calls // 10, 1)
+    return points
+
+
 def by_batch(setting, share):
     one = setting.gateway()
     return {f"batches of up to {size}": lambda size=size: setting.cost(one, f"of{size}", int(20_000 * share), 256)
@@ -119,7 +141,7 @@ def by_idle(setting, share):
     return points
 
 
-SLOPES = (by_callers, by_workers, by_batch, by_bytes, by_tools, by_idle)
+SLOPES = (by_callers, by_workers, by_owners, by_batch, by_bytes, by_tools, by_idle)
 
 
 def run(jitney, quick, progress):

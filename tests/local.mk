@@ -87,6 +87,8 @@ unit_batcher = \
 	tests/unit/batcher/test_batcher_ends \
 	tests/unit/batcher/test_batcher_fairness \
 	tests/unit/batcher/test_batcher_random \
+	tests/unit/batcher/test_common_batchers \
+	tests/unit/batcher/test_common_limits \
 	tests/unit/batcher/test_costs \
 	tests/unit/batcher/test_bisection \
 	tests/unit/batcher/test_lane \
@@ -206,6 +208,7 @@ tests_unit_batcher_test_batcher_SOURCES = tests/unit/batcher/test_batcher.c $(ba
 tests_unit_batcher_test_batcher_ends_SOURCES = tests/unit/batcher/test_batcher_ends.c $(batcher_world)
 tests_unit_batcher_test_bands_SOURCES = tests/unit/batcher/test_bands.c $(batcher_world)
 tests_unit_batcher_test_batcher_fairness_SOURCES = tests/unit/batcher/test_batcher_fairness.c $(batcher_world)
+tests_unit_batcher_test_common_batchers_SOURCES = tests/unit/batcher/test_common_batchers.c $(batcher_world)
 tests_unit_batcher_test_batcher_random_SOURCES = tests/unit/batcher/test_batcher_random.c $(batcher_world)
 tests_unit_batcher_test_rate_limiter_SOURCES = tests/unit/batcher/test_rate_limiter.c $(batcher_world)
 tests_unit_batcher_test_latency_class_SOURCES = tests/unit/batcher/test_latency_class.c $(batcher_world)

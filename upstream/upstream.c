@@ -71,6 +71,12 @@ static const struct upstream_kind *kind_of(const struct upstream_settings *setti
 	return settings->dialect == &dialect_mcp ? &upstream_mcp : &upstream_http;
 }
 
+/* What a quiet provider may be asked again at all is one for all parts. */
+static size_t reserve_of(const struct upstream_settings *settings)
+{
+	return settings->parts > 1 ? RETRY_RESERVE / settings->parts : RETRY_RESERVE;
+}
+
 struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport, struct loop *loop,
 			      struct meter *meter)
 {
@@ -79,13 +85,13 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct t
 	if (!upstream)
 		return NULL;
 	upstream->kind = kind;
-	retry_budget_init(&upstream->retry_budget, &settings->retries, RETRY_RESERVE);
+	retry_budget_init(&upstream->retry_budget, &settings->retries, reserve_of(settings));
 	return upstream;
 }
 
 void upstream_adjust(struct upstream *upstream)
 {
-	retry_budget_adjust(&upstream->retry_budget, &upstream->settings->retries, RETRY_RESERVE);
+	retry_budget_adjust(&upstream->retry_budget, &upstream->settings->retries, reserve_of(upstream->settings));
 	if (upstream->kind->adjust)
 		upstream->kind->adjust(upstream);
 }

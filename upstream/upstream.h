@@ -51,10 +51,13 @@ struct upstream_settings {
 	bool one_server;     /* a host is one server, whichever of its addresses is used: it has sessions */
 	const struct upstream_header *headers; /* sent with every request */
 	size_t header_count;
-	const char *deadline_header;     /* name of one that says how many milliseconds are left; NULL: none does */
-	const char *ca_file;             /* PEM; who may vouch for the provider; NULL: the system's authorities */
-	unsigned http;                   /* enum http_version */
-	unsigned label;                  /* metrics index of the upstream */
+	const char *deadline_header; /* name of one that says how many milliseconds are left; NULL: none does */
+	const char *ca_file;         /* PEM; who may vouch for the provider; NULL: the system's authorities */
+	unsigned http;               /* enum http_version */
+	unsigned label;              /* metrics index of the upstream */
+	/* So many stand for the provider together, on as many workers (0: as 1), and which of them this one is: the first tells
+	 * gauges. What it may have at most is its part already, of retries its calls' */
+	unsigned parts, part;
 	const unsigned *endpoint_labels; /* metrics index of each endpoint; NULL: its place */
 	size_t pool_max;                 /* connections at most, >= 1 */
 	size_t pool_min_idle;            /* so many are used past idle_timeout, by calls that may be sent again */

@@ -172,7 +172,7 @@ static void put_upstream(struct buf *out, const struct observation *of, const st
 	buf_put_text(out, "{\"name\":");
 	json_put_string(out, slice_of(settings->name));
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u,\"requests\":%lld,\"errors\":%lld", settings->dialect->name,
-		   upstream_owner_index(gateway, upstream), (long long)requests, (long long)failed);
+		   upstream_owner_index(gateway, upstream, 0), (long long)requests, (long long)failed);
 	page_put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, label, 0);
 	put_latency(out, "p50_us", history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
 	put_latency(out, "p99_us", history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));

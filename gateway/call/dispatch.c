@@ -423,7 +423,7 @@ void dispatch_depart(struct dispatch *dispatch, struct fetch *fetch, uint64_t no
 /* NULL: out of memory. */
 static struct fetch *make_fetch(struct dispatch *dispatch, struct call *call, bool shared)
 {
-	struct provider *provider = call_upstream(call)->provider;
+	struct provider *provider = provider_here(dispatch->worker, call_upstream(call));
 	struct fetch *fetch = provider_open(provider, dispatch) ? take_fetch(dispatch) : NULL;
 	if (!fetch)
 		return NULL;

@@ -62,6 +62,9 @@ struct provider {
 	const struct upstream_config *upstream; /* c: in `kept`, as it was first */
 	struct tool_source *source;             /* c: owned; NULL: it lists no tools */
 	struct mail retire;                     /* posted when the last generation has ended */
+	unsigned part;                          /* c: of its upstream, which its owner has */
+	struct common_limits *common;           /* c: held; NULL: it has all of its upstream */
+	struct provider *const *parts; /* c: all of the upstream, its first one's own; live as long as a generation */
 	/* all below: the owner's thread */
 	struct adjusted_options now; /* by which it runs */
 	struct generation *newest;   /* kept: where its endpoints stand */
@@ -98,6 +101,8 @@ void dispatch_end_fetch(struct dispatch *dispatch, struct fetch *fetch);
 
 /* --- provider.c --- */
 
+/* The part of an upstream that is this worker's, which owns one. */
+struct provider *provider_here(const struct worker *worker, const struct upstream_config *upstream);
 /* Open it if it is not open. False: out of memory. */
 bool provider_open(struct provider *provider, struct dispatch *dispatch) MUST_CHECK;
 /* Close and free it if it is retired and carries nothing any more. True: it is gone. */

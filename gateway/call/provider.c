@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batcher/common_limits.h"
 #include "gateway/call/dispatch_private.h"
 #include "gateway/tools/registry.h"
 
@@ -17,6 +18,7 @@ static void free_provider(struct provider *provider)
 {
 	assert(!provider->batcher && provider->fetches == 0 && atomic_load(&provider->generations) == 0);
 	tool_source_free(provider->source);
+	common_limits_unref(provider->common);
 	generation_unkeep(provider->newest);
 	generation_unkeep(provider->kept);
 	free(provider);
@@ -100,6 +102,8 @@ static void show_label(const struct provider *provider, enum metric_label kind, 
 static void show_gone(const struct provider *provider, bool gone)
 {
 	const struct upstream_settings *settings = &provider->upstream->settings;
+	if (provider->part > 0) /* its gauges are the first part's */
+		return;
 	show_label(provider, LABEL_UPSTREAM, settings->label, !gone);
 	for (size_t i = 0; i < settings->endpoint_count; i++)
 		show_label(provider, LABEL_ENDPOINT, upstream_endpoint_label(settings, i), !gone);
@@ -141,17 +145,33 @@ static void retire_provider(struct mail *mail)
 		provider_close_if_over(provider);
 }
 
-static void provider_unref(struct provider *provider)
+static struct worker *owner_of(const struct provider *provider)
 {
-	if (!provider || atomic_fetch_sub_explicit(&provider->generations, 1, memory_order_acq_rel) > 1)
+	const struct gateway *gateway = provider->gateway;
+	return gateway->workers[upstream_owner_index(gateway, provider->upstream, provider->part)];
+}
+
+static void unref_part(struct provider *provider)
+{
+	if (atomic_fetch_sub_explicit(&provider->generations, 1, memory_order_acq_rel) > 1)
 		return;
 	struct gateway *gateway = provider->gateway;
 	if (!gateway->settled)
-		mailbox_post(&upstream_owner(gateway, provider->upstream)->mailbox, &provider->retire);
+		mailbox_post(&owner_of(provider)->mailbox, &provider->retire);
 	else if (provider->batcher)
 		provider->retired = true; /* its worker will be freed */
 	else
 		free_provider(provider);
+}
+
+static void provider_unref(struct provider *provider)
+{
+	if (!provider)
+		return;
+	struct provider *const *parts = provider->parts;
+	for (unsigned i = upstream_parts(provider->gateway, provider->upstream); i-- > 1;)
+		unref_part(parts[i]);
+	unref_part(provider); /* last: what it has of them is gone with it */
 }
 
 static void let_go(struct generation *generation)
@@ -185,7 +205,9 @@ static void adopt_boards(struct upstream_settings *next, const struct upstream_s
 
 void provider_adopt(struct upstream_config *next, const struct upstream_config *before)
 {
-	atomic_fetch_add_explicit(&before->provider->generations, 1, memory_order_relaxed);
+	const struct provider *first = before->provider;
+	for (unsigned i = 0; i < upstream_parts(first->gateway, before); i++)
+		atomic_fetch_add_explicit(&first->parts[i]->generations, 1, memory_order_relaxed);
 	next->provider = before->provider;
 	next->source = before->source;
 	if (before->settings.boards)
@@ -197,7 +219,7 @@ static struct upstream_settings adjust_settings(struct adjusted_options *now, co
 {
 	const struct upstream_settings *was = &now->settings;
 	struct upstream_settings settings = *to;
-	_Static_assert(sizeof settings == 280, "a new member: if it is a pointer, what is it to become here?");
+	_Static_assert(sizeof settings == 288, "a new member: if it is a pointer, what is it to become here?");
 	settings.name = was->name;
 	settings.dialect = was->dialect;
 	settings.headers = was->headers;
@@ -211,9 +233,16 @@ static struct upstream_settings adjust_settings(struct adjusted_options *now, co
 	return settings;
 }
 
+/* Of so many, what is left for one part. All parts together have no more than that. */
+static size_t part_of(size_t all, const struct upstream_settings *settings)
+{
+	return all / settings->parts + (settings->part < all % settings->parts);
+}
+
 static void adjust_options(struct adjusted_options *now, const struct upstream_config *upstream)
 {
 	const struct upstream_settings *to = &upstream->settings;
+	unsigned parts = now->settings.parts, part = now->settings.part;
 	assert(to->endpoint_count <= ENDPOINTS_MOST);
 	const char *path = now->health.path, *method = now->health.method;
 	struct process_settings process = now->process.process;
@@ -229,13 +258,20 @@ static void adjust_options(struct adjusted_options *now, const struct upstream_c
 		now->process = *to->process;
 	now->process.process = process;
 	now->settings = adjust_settings(now, to);
+	now->settings.parts = parts;
+	now->settings.part = part;
+	now->settings.pool_max = part_of(to->pool_max, &now->settings);
+	now->settings.pool_min_idle = part_of(to->pool_min_idle, &now->settings);
 	now->batch = upstream->batch;
 }
 
 /* The first ones. */
-static void take_options(struct adjusted_options *now, const struct upstream_config *upstream)
+static void take_options(struct adjusted_options *now, const struct upstream_config *upstream, unsigned parts,
+			 unsigned part)
 {
 	now->settings = upstream->settings;
+	now->settings.parts = parts;
+	now->settings.part = part;
 	if (upstream->settings.health)
 		now->health = *upstream->settings.health;
 	if (upstream->settings.process)
@@ -243,26 +279,64 @@ static void take_options(struct adjusted_options *now, const struct upstream_con
 	adjust_options(now, upstream);
 }
 
-static struct provider *provider_new(struct gateway *gateway, struct generation *generation,
-				     const struct upstream_config *upstream)
+/* `room`: for the list of all parts, behind it. */
+static struct provider *part_new(struct gateway *gateway, struct generation *generation,
+				 const struct upstream_config *upstream, unsigned part, unsigned room)
 {
-	struct provider *provider = calloc(1, sizeof *provider);
+	struct provider *provider = calloc(1, sizeof *provider + room * sizeof(struct provider *));
 	if (!provider)
 		return NULL;
-	bool lists = upstream->settings.dialect->lists_tools;
-	if (lists && !(provider->source = tool_source_new(gateway->registry, upstream))) {
-		free(provider);
-		return NULL;
-	}
+	provider->part = part;
 	atomic_init(&provider->generations, 1);
 	provider->gateway = gateway;
 	provider->upstream = upstream;
 	provider->kept = provider->newest = generation;
 	provider->retire.open = retire_provider;
-	take_options(&provider->now, upstream);
+	take_options(&provider->now, upstream, upstream_parts(gateway, upstream), part);
 	generation_keep(provider->kept);
 	generation_keep(provider->newest);
 	return provider;
+}
+
+/* What all parts are to have in common. False: out of memory. */
+static bool unite_parts(struct provider *const *parts, unsigned count)
+{
+	struct common_limits *common = common_limits_new();
+	for (unsigned i = 0; common && i < count; i++)
+		parts[i]->common = common_limits_ref(common);
+	common_limits_unref(common);
+	return common != NULL;
+}
+
+/* NULL: out of memory. */
+static struct provider *provider_new(struct gateway *gateway, struct generation *generation,
+				     const struct upstream_config *upstream)
+{
+	unsigned count = upstream_parts(gateway, upstream), made = 1;
+	struct provider *first = part_new(gateway, generation, upstream, 0, count);
+	if (!first)
+		return NULL;
+	struct provider **parts = (struct provider **)(first + 1);
+	parts[0] = first;
+	while (made < count && (parts[made] = part_new(gateway, generation, upstream, made, 0)))
+		made++;
+	for (unsigned i = 0; i < made; i++)
+		parts[i]->parts = parts;
+	bool lists = upstream->settings.dialect->lists_tools;
+	if (made == count && (count == 1 || unite_parts(parts, count)) &&
+	    (!lists || (first->source = tool_source_new(gateway->registry, upstream))))
+		return first;
+	while (made-- > 0) {
+		atomic_store(&parts[made]->generations, 0);
+		free_provider(parts[made]);
+	}
+	return NULL;
+}
+
+struct provider *provider_here(const struct worker *worker, const struct upstream_config *upstream)
+{
+	assert(worker_owns(worker, upstream));
+	return upstream->provider->parts[worker_part(worker, upstream)];
 }
 
 bool gateway_seat(struct gateway *gateway, struct generation *next)
@@ -312,6 +386,8 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 					worker->meter);
 	if (!provider->batcher)
 		return false;
+	if (provider->common)
+		batcher_join(provider->batcher, provider->common);
 	struct provider *before = find_before(dispatch, provider);
 	if (before)
 		batcher_follow(provider->batcher, before->batcher);
@@ -346,8 +422,9 @@ bool dispatch_open(struct dispatch *dispatch, const struct generation *generatio
 		const struct upstream_config *upstream = &generation->upstreams[i];
 		if (!worker_owns(worker, upstream))
 			continue;
-		adjust_provider(upstream->provider, generation, upstream);
-		if (!provider_open(upstream->provider, dispatch))
+		struct provider *provider = provider_here(worker, upstream);
+		adjust_provider(provider, generation, upstream);
+		if (!provider_open(provider, dispatch))
 			all = false;
 	}
 	return all;

@@ -2,7 +2,9 @@
 /*
  * provider.h: what runs behind an upstream: its batcher with all that has been learned, its connections, session or
  * processes, and what it has said of its tools. It belongs to every generation in which the upstream is the same, though
- * options of it may be adjusted, and to one worker, which opens it when it is first needed. When the last generation that has it has ended (so
+ * options of it may be adjusted, and to one worker, which opens it when it is first needed. An upstream with several owners
+ * has one for each of them, a part of it, with connections and lanes of its own; what is promised to the provider is one
+ * number for all parts (batcher/common_limits.h). When the last generation that has it has ended (so
  * no call can know it any more), it is closed: once what it still carries for nobody is gone.
  */
 #ifndef JITNEY_GATEWAY_CALL_PROVIDER_H

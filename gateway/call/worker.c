@@ -64,15 +64,23 @@ static bool has_tag(const void *context, const struct key *key, struct slice tag
 	return !tool || !slice_equal(slice_of(tool->source), key_version(key)) || tool_has_tag(tool, tag);
 }
 
+size_t worker_connections(const struct worker *worker, const struct generation *generation)
+{
+	size_t connections = 0;
+	for (size_t i = 0; i < generation->upstream_count; i++) {
+		const struct upstream_config *upstream = &generation->upstreams[i];
+		unsigned parts = upstream_parts(worker->gateway, upstream);
+		if (worker_owns(worker, upstream))
+			connections += (upstream->settings.pool_max + parts - 1) / parts;
+	}
+	return connections;
+}
+
 /* What of the generation is ours runs from now on, called or not: servers are to be asked for their tools. */
 static void use_generation(struct worker *worker)
 {
 	const struct generation *generation = worker_generation(worker);
-	size_t connections = 0;
-	for (size_t i = 0; i < generation->upstream_count; i++)
-		if (worker_owns(worker, &generation->upstreams[i]))
-			connections += generation->upstreams[i].settings.pool_max;
-	transport_grow(worker->transport, connections);
+	transport_grow(worker->transport, worker_connections(worker, generation));
 	if (!dispatch_open(worker->dispatch, generation))
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
 	worker->adapt(worker);

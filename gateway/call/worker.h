@@ -89,20 +89,33 @@ static inline const struct owner *worker_owner(const struct worker *worker)
 	return loop_owner(worker->loop);
 }
 
-/* Whose an upstream is, in every generation; and whether it is this one's. Any thread. */
-static inline struct worker *upstream_owner(const struct gateway *gateway, const struct upstream_config *upstream)
+/* Which part of an upstream is this worker's, in every generation; if it is none of upstream_parts, none is. Any thread. */
+static inline unsigned worker_part(const struct worker *worker, const struct upstream_config *upstream)
 {
-	return gateway->workers[upstream_owner_index(gateway, upstream)];
+	unsigned workers = worker->gateway->config->workers;
+	return (unsigned)((worker->index + workers - upstream->settings.label % workers) % workers);
 }
 
 static inline bool worker_owns(const struct worker *worker, const struct upstream_config *upstream)
 {
-	return upstream_owner_index(worker->gateway, upstream) == worker->index;
+	return worker_part(worker, upstream) < upstream_parts(worker->gateway, upstream);
 }
 
+/* Connections that it may need for a generation's upstreams. */
+size_t worker_connections(const struct worker *worker, const struct generation *generation);
+
+/*
+ * Who sends a call. Where several workers may: equal calls must meet, so the key's hash names one; what has no key stays
+ * with its home if that is one of them. The same each time it is asked of a call that has been looked up. Any thread.
+ */
 static inline struct worker *call_owner(const struct call *call)
 {
-	return upstream_owner(call->home->gateway, call_upstream(call));
+	const struct gateway *gateway = call->home->gateway;
+	const struct upstream_config *upstream = call_upstream(call);
+	unsigned parts = upstream_parts(gateway, upstream), part = 0;
+	if (parts > 1) /* the low bits choose the place in a worker's table of flights */
+		part = (call->key ? (unsigned)(call->key->hash >> 32) : worker_part(call->home, upstream)) % parts;
+	return gateway->workers[upstream_owner_index(gateway, upstream, part)];
 }
 
 #endif

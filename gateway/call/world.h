@@ -82,10 +82,19 @@ void worker_post(struct worker *worker, struct mail *mail);
 /* Open what is in its post; how many that were. Its thread, or main's after that was joined. */
 size_t worker_open_mail(struct worker *worker);
 
-/* The index of the worker that owns an upstream, in every generation. Any thread. */
-static inline unsigned upstream_owner_index(const struct gateway *gateway, const struct upstream_config *upstream)
+/* How many workers own an upstream: each has a part of it, the parts are numbered from 0. Any thread. */
+static inline unsigned upstream_parts(const struct gateway *gateway, const struct upstream_config *upstream)
 {
-	return (unsigned)(upstream->settings.label % gateway->config->workers);
+	unsigned workers = gateway->config->workers;
+	unsigned owners = upstream->owners ? upstream->owners : 1;
+	return owners < workers ? owners : workers;
+}
+
+/* The index of the worker that owns a part of an upstream, in every generation that has so many. Any thread. */
+static inline unsigned upstream_owner_index(const struct gateway *gateway, const struct upstream_config *upstream,
+					    unsigned part)
+{
+	return (unsigned)((upstream->settings.label + part) % gateway->config->workers);
 }
 
 #endif

@@ -107,7 +107,38 @@ static void check_concurrency(struct config_load *load, struct upstream_draft *d
 	check_in_flight(load, draft);
 	size_t concurrency = draft->config.batch.concurrency;
 	if (!node_find(draft->node, "pool.max"))
-		draft->config.settings.pool_max = concurrency ? concurrency : CONCURRENCY_MOST;
+		draft->config.settings.pool_max = concurrency ? concurrency * draft->config.owners : CONCURRENCY_MOST;
+}
+
+/* Why several workers cannot send to it; NULL: they can. What is promised to the provider is one number for all of them;
+ * what only one can know, or decide, needs one owner. */
+static const char *refuse_owners(const struct upstream_draft *draft)
+{
+	const struct upstream_config *upstream = &draft->config;
+	const struct batch_policy *policy = &upstream->batch;
+	const struct dialect *dialect = upstream->settings.dialect;
+	if (upstream->settings.process || (dialect && dialect->lists_tools))
+		return "is 1 for MCP servers and programs, whose sessions and processes one worker has";
+	if (dialect && upstream_shares_requests(upstream))
+		return "is 1 where calls share requests: batches are full because one worker fills them; or set batch.mode: "
+		       "off";
+	if (policy->concurrency == 0)
+		return "needs concurrency as a number: what one worker learns, the others do not know";
+	if (policy->requests.amount || policy->tokens.amount)
+		return "is 1 beside rate";
+	if (draft->health.path || draft->health.method || draft->health.tcp)
+		return "is 1 beside health, whose checks one worker makes";
+	if (upstream->settings.pool_max < policy->concurrency * upstream->owners)
+		return "needs pool.max of concurrency x owners at least: a connection is one worker's";
+	return NULL;
+}
+
+static void check_owners(struct config_load *load, const struct upstream_draft *draft)
+{
+	const struct node *node = node_find(draft->node, "owners");
+	const char *wrong = draft->config.owners > 1 ? refuse_owners(draft) : NULL;
+	if (node && wrong)
+		config_error_at(load, node, "upstreams.%s.owners: %s", draft->node->key.at, wrong);
 }
 
 static void check_shares(struct config_load *load, const struct upstream_draft *draft)
@@ -149,6 +180,7 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 		policy->max_bytes = settings->dialect->max_bytes;
 	config_check_program(load, draft);
 	config_check_endpoints(load, draft);
+	check_owners(load, draft);
 }
 
 /* --- Tools --- */

@@ -32,6 +32,7 @@ struct upstream_config {
 	struct batch_policy batch;
 	unsigned writes;  /* enum write_sharing */
 	size_t refreshes; /* background refreshes at once */
+	unsigned owners;  /* workers that may send to it, if there are so many */
 	struct exposure exposure;
 	/* what runs by it, set before it is used: the same in every generation in which its options are the same */
 	struct provider *provider;  /* gateway/call/provider.h */

@@ -70,12 +70,8 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	if (!worker->loop || !worker->meter || !worker->recent || !worker->keys)
 		goto fail;
 	mailbox_init(&worker->mailbox, worker->loop);
-	size_t connections = 0;
-	const struct generation *generation = worker_generation(worker);
-	for (size_t i = 0; i < generation->upstream_count; i++)
-		if (worker_owns(worker, &generation->upstreams[i]))
-			connections += generation->upstreams[i].settings.pool_max;
-	worker->transport = transport_new(worker->loop, worker->meter, connections);
+	worker->transport =
+		transport_new(worker->loop, worker->meter, worker_connections(worker, worker_generation(worker)));
 	if (!worker->transport)
 		goto fail;
 	if (gateway->disk && !(worker->tier = disk_tier_new(gateway->disk, worker->loop, worker->meter)))

@@ -272,7 +272,8 @@ static void show_board(const struct roster *roster, const struct place *place)
 void addresses_show(const struct roster *roster, const struct place *place)
 {
 	enum endpoint_state state = state_of(roster, place);
-	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
+	bool tells = roster->upstream->base.settings->part == 0;
+	for (size_t i = 0; tells && i < ENDPOINT_STATE_COUNT; i++)
 		meter_set(roster->upstream->meter, METRIC_ID_ENDPOINT_STATE, place->label, i, i == (size_t)state);
 	if (place->board)
 		show_board(roster, place);

@@ -24,7 +24,8 @@ static void note_place(struct http_upstream *upstream, struct place *place, bool
 	if (place->reached == reached)
 		return;
 	place->reached = reached;
-	meter_set(upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, reached);
+	if (upstream->base.settings->part == 0)
+		meter_set(upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, reached);
 	if (!log_begin(&line, reached ? &EVENT_ENDPOINT_REACHED : &EVENT_ENDPOINT_NOT_REACHED))
 		return;
 	log_cstr(&line, "upstream", upstream->base.settings->name);

@@ -181,7 +181,8 @@ void roster_enter(struct roster *roster)
 {
 	for (size_t i = 0; i < roster->place_count; i++) {
 		const struct place *place = &roster->places[i];
-		meter_set(roster->upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, place->reached);
+		if (roster->upstream->base.settings->part == 0)
+			meter_set(roster->upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, place->reached);
 		addresses_show(roster, place);
 	}
 }
@@ -192,6 +193,8 @@ void roster_retire(struct roster *roster)
 	roster->checks = NULL;
 	roster->set->changed = NULL;
 	addresses_stop(roster);
+	if (roster->upstream->base.settings->part > 0)
+		return;
 	for (size_t i = 0; i < roster->place_count; i++) { /* nobody shall be woken for one that nobody asks any more */
 		meter_set(roster->upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, roster->places[i].label, 0, 1);
 		for (size_t state = 0; state < ENDPOINT_STATE_COUNT; state++)

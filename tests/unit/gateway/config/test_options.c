@@ -51,6 +51,11 @@ static bool is_key_list(const char *path)
 	return strncmp(path, "tools.*.request.key_list.", 25) == 0;
 }
 
+static bool is_owners(const char *path)
+{
+	return strcmp(path, "upstreams.*.owners") == 0;
+}
+
 /* Of a cache, and not its ttl, which all the others of it want. */
 static bool wants_ttl(const char *path)
 {
@@ -63,7 +68,7 @@ static const char *dialect_of(const char *path)
 	return is_of_mcp(path)                                   ? "mcp"
 	       : strncmp(path, "upstreams.*.envelope.", 21) == 0 ? "envelope"
 	       : strncmp(path, "upstreams.*.graphql.", 20) == 0  ? "graphql"
-	       : is_key_list(path)                               ? "rest"
+	       : is_key_list(path) || is_owners(path)            ? "rest"
 								 : "jsonrpc";
 }
 
@@ -76,6 +81,7 @@ static void put_upstream(struct buf *out, const char *path, struct slice value)
 			   : strstr(path, "ejection.base")                                ? "max: 1d, "
 			   : strstr(path, "ejection.max")                                 ? "base: 100ms, "
 			   : strstr(path, "envelope.")                                    ? "preset: odata-json, "
+			   : is_owners(path)                                              ? "concurrency: 1, "
 			   : wants_ttl(path)                                              ? "ttl: 1s, "
 											  : "";
 	bool program = is_of_programs(path);

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An upstream with several owners: each worker sends, and what is promised to the provider is one number for all."""
+import json
+import threading
+
+import pytest
+
+from harness import provider as behave
+from harness.poll import until
+from harness.reload import pulse, reload, reloaded, write
+
+OWNERS = 4
+SLOTS = 5
+READS = {"read_only": True, "idempotent": True}
+
+
+class Crowd:
+    """A behaviour: counts how many requests the provider has at once, and holds each for a moment."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+
+    def __call__(self, delivery, wire):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        threading.Event().wait(self.seconds)
+        with self.lock:
+            self.now -= 1
+        behave.echo(delivery, wire)
+
+    def begin(self):
+        with self.lock:
+            self.most = self.now
+
+
+@pytest.fixture
+def owned(start, provider):
+    """owned(options of the upstream) gives a gateway of four workers, all of which own it."""
+    def build(**options):
+        return start({
+            "workers": OWNERS, "log": {"access": False},
+            "upstreams": {"many": {"dialect": "rest", "owners": OWNERS, "concurrency": SLOTS,
+                                   "endpoints": [{"url": provider.url("/many")}], "timeout": "60s", **options,
+                                   "queue": {"wait": "60s", **options.get("queue", {})}}},
+            "tools": {"read": {"upstream": "many", "annotations": READS, "timeout": "60s"},
+                      "kept": {"upstream": "many", "annotations": READS, "timeout": "60s",
+                               "cache": {"ttl": "1h", "scope": "shared"}},
+                      "act": {"upstream": "many", "timeout": "60s"}}})
+
+    return build
+
+
+def statuses(futures):
+    return sorted(future.result(60).status for future in futures)
+
+
+def show(gateway):
+    upstreams = json.loads(gateway.get("/admin/upstreams", "admin").body)["upstreams"]
+    return next(upstream for upstream in upstreams if upstream["name"] == "many")
+
+
+def test_all_owners_together_send_no_more_than_concurrency(owned, provider, later):
+    gateway = owned()
+    provider.hold()
+    futures = [later(gateway.call, "read" if n % 2 else "act", {"n": n}) for n in range(40)]
+    gateway.until_metric("in_flight_requests", 40)
+    gateway.until_metric("batch_waiting_items", 40 - SLOTS, upstream="many")
+    provider.until_deliveries(SLOTS)
+    assert len(provider.deliveries) == SLOTS
+    shown = show(gateway)
+    assert shown["owners"] == OWNERS and shown["in_flight"] == SLOTS and shown["waiting"] == 40 - SLOTS, shown
+    assert gateway.metrics().sum("concurrency_limit", upstream="many") == SLOTS  # not four times
+    provider.release()
+    assert statuses(futures) == [200] * 40
+    assert sorted(delivery.body for delivery in provider.deliveries) == sorted(b'{"n": %d}' % n for n in range(40))
+
+
+def test_none_of_them_starves(owned, provider, later):
+    gateway = owned(concurrency=1, pool={"max": OWNERS})
+    provider.behaviour = crowd = Crowd(0.002)
+
+    def ask(number):
+        return [gateway.call("read", {"n": number * 100 + n}).status for n in range(25)]
+
+    futures = [later(ask, number) for number in range(16)]
+    assert [future.result(60) for future in futures] == [[200] * 25] * 16
+    assert crowd.most == 1
+    assert len(provider.deliveries) == 16 * 25
+
+
+def test_equal_calls_meet_whichever_worker_has_their_callers(owned, provider, later):
+    gateway = owned()
+    for tool in ("read", "kept"):
+        provider.deliveries.clear()
+        provider.hold()
+        futures = [later(gateway.call, tool, {"q": "same"}) for _ in range(60)]
+        gateway.until_metric("in_flight_requests", 60)
+        provider.release()
+        assert statuses(futures) == [200] * 60
+        assert len(provider.deliveries) == 1, tool
+    assert {gateway.call("kept", {"q": "same"}).header("cache-status").split(";")[1].strip() for _ in range(12)} == {"hit"}
+    gateway.request("POST", "/admin/purge", "{}", {"Content-Type": "application/json"}, "admin")
+
+
+def test_writes_are_sent_once_each(owned, provider, later):
+    gateway = owned()
+    futures = [later(gateway.call, "act", {"q": "same"}) for _ in range(60)]
+    assert statuses(futures) == [200] * 60
+    assert len(provider.deliveries) == 60
+
+
+def test_the_queue_is_one_for_all(owned, provider, later):
+    gateway = owned(concurrency=1, queue={"items": 10})
+    provider.hold()
+    futures = [later(gateway.call, "read", {"n": n}) for n in range(40)]
+    until(lambda: gateway.metrics().sum("rejected_total", reason="queue_items") == 29, "29 have been refused")
+    assert show(gateway)["waiting"] == 10
+    provider.release()
+    assert statuses(futures) == [200] * 11 + [503] * 29
+
+
+def test_a_pause_is_everybodys(owned, provider, together):
+    gateway = owned()
+    provider.next(behave.status(429, Retry_After="120"))
+    assert gateway.call("act", {"n": 0}).status == 429
+    replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(1, 25))
+    assert {reply.status for reply in replies} == {429}
+    assert len(provider.deliveries) == 1
+
+
+def test_what_leaves_the_line_stands_in_nobodys_way(owned, provider, later):
+    gateway = owned(concurrency=1, pool={"max": OWNERS})
+    provider.hold()
+    first = later(gateway.call, "act", {"n": 0})
+    provider.until_deliveries(1)
+    hurried = [later(gateway.call, "act", {"n": n}, X_Request_Timeout_Ms="300") for n in range(1, 20)]
+    assert 200 not in statuses(hurried)
+    patient = [later(gateway.call, "act", {"n": n}) for n in range(20, 40)]
+    gateway.until_metric("batch_waiting_items", 20, upstream="many")
+    provider.release()
+    assert statuses([first, *patient]) == [200] * 21
+
+
+def test_reloads_change_the_number_while_calls_run(owned, provider, later):
+    gateway = owned()
+    provider.behaviour = crowd = Crowd(0.002)
+    over = threading.Event()
+
+    def ask(number):
+        told, n = set(), 0
+        while not over.is_set():
+            told.add(gateway.call("read" if n % 2 else "act", {"n": number * 10000 + n}).status)
+            n += 1
+        return told
+
+    futures = [later(ask, number) for number in range(12)]
+    for turn, _ in enumerate(pulse(3)):
+        write(gateway, {"upstreams": {"many": {"concurrency": 2 + turn % 4, "pool": {"max": 20}}}})
+        assert reload(gateway)[0] == 200
+    reloaded(gateway, {"upstreams": {"many": {"concurrency": 2}}})
+    gateway.until_metric("concurrency_limit", 2, upstream="many")
+    until(lambda: crowd.begin() or crowd.now <= 2, "those of before have ended")
+    threading.Event().wait(0.5)
+    over.set()
+    assert [future.result(30) for future in futures] == [{200}] * 12
+    assert crowd.most <= 2
+    bodies = [delivery.body for delivery in provider.deliveries]
+    assert len(bodies) == len(set(bodies))
+
+
+def test_reloads_change_who_owns_it_while_calls_run(owned, provider, later):
+    gateway = owned()
+    over = threading.Event()
+
+    def ask(number):
+        told, n = set(), 0
+        while not over.is_set():
+            told.add(gateway.call("read" if n % 2 else "act", {"n": number * 10000 + n}).status)
+            n += 1
+        return told
+
+    futures = [later(ask, number) for number in range(12)]
+    for turn, _ in enumerate(pulse(3)):
+        write(gateway, {"upstreams": {"many": {"owners": 1 + turn % OWNERS}}})
+        assert reload(gateway)[0] == 200
+    over.set()
+    assert [future.result(30) for future in futures] == [{200}] * 12
+    bodies = [delivery.body for delivery in provider.deliveries]
+    assert len(bodies) == len(set(bodies))
+    gateway.until_metric("batch_in_flight", 0, upstream="many")
+    assert gateway.call("act", {"n": -1}).status == 200
+
+
+def test_more_owners_than_workers_are_the_workers(owned):
+    gateway = owned(owners=64)
+    assert show(gateway)["owners"] == OWNERS
+    assert gateway.call("read", {"n": 1}).status == 200
+
+
+def test_a_dead_provider_is_told_by_all_and_comes_back(owned, provider, together):
+    gateway = owned()
+    provider.stop()
+    assert {reply.status for reply in together(lambda n: gateway.call("act", {"n": n}), range(24))} <= {502, 503}
+    provider.start()
+    until(lambda: {reply.status for reply in together(lambda n: gateway.call("read", {"n": n}), range(24))} == {200},
+          "all of them reach it again")

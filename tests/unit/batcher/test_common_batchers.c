@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Several batchers of one upstream: whatever happens at each, all together send no more than is promised, and every call
+ * is answered though each is ticked only when it says that it has something to do. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "batcher/common_limits.h"
+#include "tests/support/batcher_world.h"
+
+enum { BATCHERS = 3, SCENARIOS = 1000, STEPS = 60, CALLS = 40 };
+
+struct several {
+	struct world worlds[BATCHERS]; /* the first one's loop and metrics are all others' */
+	struct common_limits *limits;
+	struct probe probes[CALLS];
+	bool live[CALLS];
+	size_t used;
+};
+
+static struct several several;
+static unsigned seed;
+
+static void begin(size_t slots, size_t queue_items)
+{
+	struct batch_policy policy = world_policy();
+	policy.mode = BATCH_OFF;
+	policy.concurrency = slots;
+	policy.queue_items = queue_items;
+	several = (struct several){ .limits = common_limits_new() };
+	struct world *first = &several.worlds[0];
+	assert_non_null(several.limits);
+	world_start(first, &policy, 1);
+	for (unsigned i = 1; i < BATCHERS; i++) {
+		struct world *world = &several.worlds[i];
+		*world = *first;
+		world->settings.dialect = &world->dialect;
+		world->settings.parts = BATCHERS;
+		world->settings.part = i;
+		world->batcher =
+			batcher_new(&world->policy, &world->settings, NULL, world->loop, metrics_meter(world->metrics));
+		assert_non_null(world->batcher);
+	}
+	for (size_t i = 0; i < BATCHERS; i++)
+		batcher_join(several.worlds[i].batcher, several.limits);
+}
+
+static void end(void)
+{
+	for (size_t i = BATCHERS; i-- > 1;)
+		batcher_free(several.worlds[i].batcher);
+	world_stop(&several.worlds[0]);
+	common_limits_unref(several.limits);
+}
+
+/* A turn of each worker's loop. */
+static void turn(uint64_t us)
+{
+	world_pass(&several.worlds[0], us);
+	for (size_t i = 0; i < BATCHERS; i++) {
+		struct world *world = &several.worlds[i];
+		world->now_us = several.worlds[0].now_us;
+		if (batcher_deadline(world->batcher) <= world->now_us)
+			world_tick(world);
+	}
+}
+
+static enum outcome add(size_t batcher)
+{
+	struct probe *probe = &several.probes[several.used];
+	call_init(&several.worlds[batcher], probe, (unsigned)several.used);
+	enum outcome outcome = call_add(probe);
+	several.live[several.used++] = outcome == OUTCOME_OK;
+	return outcome;
+}
+
+static void slots_and_queue_are_one_for_all(void **state)
+{
+	(void)state;
+	begin(2, 3);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(add(i % BATCHERS), OUTCOME_OK);
+		turn(1);
+	}
+	assert_int_equal(fake_under_way(), 2);
+	assert_int_equal(world_metric(&several.worlds[0], METRIC_ID_BATCH_WAITING, 0), 3);
+	assert_int_equal(world_metric(&several.worlds[0], METRIC_ID_CONCURRENCY_LIMIT, 0), 2);
+	for (size_t i = 0; i < BATCHERS; i++)
+		assert_int_equal(add(i), OUTCOME_OVERLOADED);
+	for (size_t left = 5; left > 0; left--) {
+		fake_finish(fake_nth(0));
+		turn(1);
+		assert_int_equal(fake_under_way(), left > 2 ? 2 : left - 1);
+	}
+	end();
+}
+
+/* The busy one, whose own call has just made the slot free, does not go before the others. */
+static void they_take_turns(void **state)
+{
+	(void)state;
+	begin(1, 100);
+	for (size_t i = 0; i < 6; i++)
+		assert_int_equal(add(0), OUTCOME_OK);
+	turn(1);
+	assert_int_equal(add(1), OUTCOME_OK);
+	assert_int_equal(add(2), OUTCOME_OK);
+	turn(1);
+	for (size_t i = 0; i < 3; i++) {
+		fake_finish(fake_nth(0));
+		turn(1);
+	}
+	assert_int_equal(several.probes[6].answered, 1);
+	assert_true(several.probes[7].answered || fake_nth(0)->calls[0].arguments.at == several.probes[7].arguments);
+	while (fake_under_way()) {
+		fake_finish(fake_nth(0));
+		turn(1);
+	}
+	end();
+}
+
+static void a_pause_is_all_of_theirs(void **state)
+{
+	(void)state;
+	begin(2, 100);
+	assert_int_equal(add(0), OUTCOME_OK);
+	turn(1);
+	several.probes[0].item.call.repeatable = false;
+	fake_refuse_whole(fake_nth(0), 429, 7);
+	turn(1);
+	assert_int_equal(add(1), OUTCOME_OK);
+	assert_int_equal(add(2), OUTCOME_OK);
+	turn(6 * CLOCK_US_PER_S);
+	assert_int_equal(fake_under_way(), 0);
+	turn(2 * CLOCK_US_PER_S);
+	for (size_t turns = 0; turns < 100 && !(several.probes[1].answered && several.probes[2].answered); turns++) {
+		while (fake_under_way())
+			fake_finish(fake_nth(0));
+		turn(CLOCK_US_PER_S / 10);
+	}
+	assert_int_equal(several.probes[1].outcome, OUTCOME_OK);
+	assert_int_equal(several.probes[2].outcome, OUTCOME_OK);
+	while (fake_under_way())
+		fake_finish(fake_nth(0));
+	turn(1);
+	end();
+}
+
+/* --- random lives --- */
+
+static unsigned roll(unsigned sides)
+{
+	return (unsigned)rand_r(&seed) % sides;
+}
+
+static void cancel_one(void)
+{
+	size_t number = roll(CALLS);
+	struct probe *probe = &several.probes[number];
+	if (number >= several.used || !several.live[number] || probe->answered)
+		return;
+	batcher_cancel(probe->world->batcher, &probe->item, several.worlds[0].now_us);
+	several.live[number] = false;
+}
+
+static void step(void)
+{
+	unsigned what = roll(8);
+	if (what < 4 && several.used < CALLS) {
+		if (add(roll(BATCHERS)) == OUTCOME_OK && roll(4) == 0) {
+			struct probe *probe = &several.probes[several.used - 1];
+			batcher_set_deadlines(probe->world->batcher, &probe->item,
+					      several.worlds[0].now_us + roll(3000), CLOCK_NEVER);
+		}
+	} else if (what < 6 && fake_under_way()) {
+		fake_finish(fake_nth(roll((unsigned)fake_under_way())));
+	} else if (what == 6) {
+		cancel_one();
+	} else {
+		turn(roll(2000));
+	}
+}
+
+static bool anybody_lives(void)
+{
+	for (size_t i = 0; i < several.used; i++)
+		if (several.live[i] && !several.probes[i].answered)
+			return true;
+	return false;
+}
+
+static void live_and_end(unsigned scenario)
+{
+	size_t slots = 1 + scenario % 5, queue_items = 1 + scenario % 9;
+	seed = scenario;
+	begin(slots, queue_items);
+	for (size_t i = 0; i < STEPS; i++) {
+		step();
+		turn(0);
+		assert_in_range(fake_under_way(), 0, slots);
+		assert_in_range(world_metric(&several.worlds[0], METRIC_ID_BATCH_WAITING, 0), 0, queue_items);
+	}
+	for (size_t turns = 0; anybody_lives() || fake_under_way(); turns++) {
+		assert_in_range(turns, 0, 4 * CALLS);
+		if (fake_under_way())
+			fake_finish(fake_nth(0));
+		turn(1000);
+	}
+	for (size_t i = 0; i < several.used; i++)
+		assert_int_equal(several.probes[i].answered, several.live[i]);
+	turn(1);
+	end();
+}
+
+static void all_are_answered_and_none_is_too_many(void **state)
+{
+	(void)state;
+	for (unsigned scenario = 0; scenario < SCENARIOS; scenario++)
+		live_and_end(scenario);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(slots_and_queue_are_one_for_all),
+		cmocka_unit_test(they_take_turns),
+		cmocka_unit_test(a_pause_is_all_of_theirs),
+		cmocka_unit_test(all_are_answered_and_none_is_too_many),
+	};
+	return cmocka_run_group_tests_name("batchers in common", tests, NULL, NULL);
+}
