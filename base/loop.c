@@ -39,15 +39,14 @@ struct loop {
 /* c constant, o owner thread only, a atomic */
 _Static_assert(offsetof(struct loop, owner) == 0, "loop_owner");
 
-static void drain_wake(struct loop_watch *watch, uint32_t events)
+/* Nothing is read: the descriptor is watched for edges, and each write is one. Its counter would be full after 2^64 of
+ * them. */
+static void note_woken(struct loop_watch *watch, uint32_t events)
 {
 	struct loop *loop = container_of(watch, struct loop, wake);
-	uint64_t count;
 	(void)events;
-	ssize_t got = read(watch->fd, &count, sizeof count);
-	(void)got; /* EAGAIN: nothing there, nothing lost */
-	/* A wake between the read and this exchange writes nothing, yet is not lost: the exchange reads the waker's
-	 * own, so all it did before is visible to whoever looks after loop_wait has returned. */
+	/* A wake between the kernel's word and this exchange writes nothing, yet is not lost: the exchange reads the
+	 * waker's own, so all it did before is visible to whoever looks after loop_wait has returned. */
 	atomic_exchange(&loop->woken, false);
 }
 
@@ -59,8 +58,8 @@ struct loop *loop_new(void)
 	loop->wake.fd = -1;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	int wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	loop->wake.ready = drain_wake;
-	if (loop->epoll_fd < 0 || wake_fd < 0 || !loop_watch(loop, &loop->wake, wake_fd, EPOLLIN)) {
+	loop->wake.ready = note_woken;
+	if (loop->epoll_fd < 0 || wake_fd < 0 || !loop_watch(loop, &loop->wake, wake_fd, EPOLLIN | EPOLLET)) {
 		int saved = errno;
 		if (wake_fd >= 0)
 			close(wake_fd);
@@ -377,6 +376,6 @@ void loop_wake(struct loop *loop)
 	uint64_t one = 1;
 	int saved = errno;
 	ssize_t wrote = write(loop->wake.fd, &one, sizeof one);
-	(void)wrote; /* EAGAIN: the counter is full, so the reader will wake anyway */
+	(void)wrote;
 	errno = saved;
 }
