@@ -5,6 +5,7 @@
  * are as many as that needs: the oldest with room is filled first, one that is empty and not needed ends.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -161,15 +162,23 @@ bool daemon_hand_over(struct connection *connection)
 	return false;
 }
 
+/* The library clears a connection's memory between two requests (MHD_pool_reset, 0.9.75 and 1.0). Should another version
+ * keep something there, it keeps its pages: what goes back is nothing but zeros, which the system gives again. */
+static bool is_cleared(const char *begin, const char *end)
+{
+	return *begin == 0 && memcmp(begin, begin + 1, (size_t)(end - begin) - 1) == 0;
+}
+
 void daemon_give_memory_back(const struct connection *connection)
 {
 	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
 	if (!connection->memory)
 		return;
-	uintptr_t begin = ((uintptr_t)connection->memory + page - 1) / page * page;
-	uintptr_t end = ((uintptr_t)connection->memory + connection->daemon->memory - BYTES_BEFORE_HEAD) / page * page;
-	if (begin < end)
-		madvise((void *)begin, end - begin, MADV_DONTNEED);
+	char *begin = (char *)(((uintptr_t)connection->memory + page - 1) / page * page);
+	char *end = (char *)(((uintptr_t)connection->memory + connection->daemon->memory - BYTES_BEFORE_HEAD) / page *
+			     page);
+	if (begin < end && is_cleared(begin, end))
+		madvise(begin, (size_t)(end - begin), MADV_DONTNEED);
 }
 
 void daemon_let_go(struct http_daemon *daemon)

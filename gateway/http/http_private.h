@@ -200,7 +200,7 @@ bool daemon_hand_over(struct connection *connection) MUST_CHECK;
 /* Something happens on it: let it run this turn, or the next if it is running now. */
 void daemon_run_soon(struct http_daemon *daemon);
 /* A connection has been quiet for long, and the library has nothing of it in its memory: that goes back to the system,
- * page by page, until the next head comes. */
+ * page by page, until the next head comes. Where it is not all zeros, it stays. */
 void daemon_give_memory_back(const struct connection *connection);
 /* A connection of it has ended. */
 void daemon_let_go(struct http_daemon *daemon);
