@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The disk tier: answers outlive the gateway, whatever becomes of the file; purges reach it; calls never wait for it."""
+import json
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import time
 
 import pytest
 
+from harness import provider as behave
 from harness.poll import until
 from test_cache import verdict
 from test_redis import detail
@@ -273,3 +275,18 @@ def test_disk_and_redis_exclude_each_other(make, tier):
     gateway.ended_by_test = True
     assert "exclude each other" in gateway.log()
     gateway.process = None
+
+
+def test_a_purge_of_all_needs_no_second_file_of_that_size(start, tier, place, provider):
+    """cache B8: it was one transaction, so the log of writes grew as large as what was purged: 43.8 MiB for 44, and gigabytes
+    where there are gigabytes; and the tier was deaf until it had ended."""
+    gateway, count = up(start(tier(size="64MiB"))), 1500
+    provider.behaviour = behave.answering(b'"' + os.urandom(8_000).hex().encode() + b'"')     # nothing to compress
+    for first in range(0, count, 300):
+        calls = [{"id": n, "tool": "cached", "arguments": {"q": n}} for n in range(first, first + 300)]
+        assert {result["status"] for result in gateway.request("POST", "/v1/batch", json.dumps({"calls": calls}).encode()).json()["results"]} == {200}
+    until(lambda: page(gateway)["entries"] == count, "all are on the disk")
+    assert gateway.request("DELETE", "/admin/cache?tool=cached", listener="admin").status == 200
+    until(lambda: page(gateway)["entries"] == 0, "none is")
+    written = (place / "cache.db-wal").stat().st_size    # it never shrinks, so that is the most it was
+    assert 0 < written < 8 << 20 < (place / "cache.db").stat().st_size

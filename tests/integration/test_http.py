@@ -2,6 +2,7 @@
 """HTTP as ordinary clients speak it."""
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -307,3 +308,25 @@ def test_many_connections_at_once(gateway):
         for connection in connections:
             connection.close()
     gateway.until_metric("connections", 1)
+
+
+def test_calls_that_wait_are_spread_over_small_daemons(start, provider):
+    """front F8: whenever the HTTP library resumes a request it walks all that are suspended in the same daemon. With 8,000 in
+    one, each other call cost eight times as much."""
+    def loops():
+        links = [entry.path for entry in os.scandir(f"/proc/{gateway.process.pid}/fd")]
+        return sum(os.readlink(link) == "anon_inode:[eventpoll]" for link in links if os.path.lexists(link))
+
+    gateway, count = start({"workers": 1}), 600
+    before = loops()
+    provider.hold()
+    connections = [gateway.connect() for _ in range(count)]
+    for connection in connections:
+        connection.send(CALL)
+    gateway.until_metric("in_flight_requests", count)
+    assert loops() - before >= count // 128
+    provider.release()
+    assert {connection.reply().status for connection in connections} == {200}
+    for connection in connections:
+        connection.close()
+    until(lambda: loops() <= before, "those that are not needed have ended")
