@@ -34,6 +34,7 @@ libupstream_a_SOURCES = \
 	upstream/endpoint_board.c upstream/endpoint_settings.h \
 	upstream/http/endpoint.c upstream/http/endpoint.h \
 	upstream/http/exchange.c upstream/http/exchange.h \
+	upstream/http/failure.c upstream/http/failure.h \
 	upstream/http/freshness.c \
 	upstream/http/addresses.c upstream/http/addresses.h \
 	upstream/http/lookup.c upstream/http/lookup.h \

@@ -23,6 +23,7 @@ enum { ATTEMPTS = 5, REASON_BYTES = 256, ANSWER_BYTES = 16 * 1024 };
 /* Where to. A copy: the generation it was in may end. */
 struct place {
 	char *server, *path; /* NULL: nowhere */
+	char *ca_file;       /* NULL: the system's authorities */
 	struct upstream_header headers[16];
 	size_t header_count;
 	uint64_t timeout_us;
@@ -63,6 +64,7 @@ static void free_place(struct place *place)
 	if (place) {
 		free(place->server);
 		free(place->path);
+		free(place->ca_file);
 	}
 	free(place);
 }
@@ -101,19 +103,24 @@ static struct place *make_place(const struct alert_webhook_options *options)
 	place->server = strndup(options->url, server);
 	if (asprintf(&place->path, "%s%s", path && *path == '/' ? "" : "/", path ? path : "") < 0)
 		place->path = NULL;
-	if (place->server && place->path && copy_headers(place, options))
+	place->ca_file = options->ca_file ? strdup(options->ca_file) : NULL;
+	if (place->server && place->path && !place->ca_file == !options->ca_file && copy_headers(place, options))
 		return place;
 	free_place(place);
 	return NULL;
 }
 
+static bool is_same_text(const char *one, const char *other)
+{
+	return one && other ? strcmp(one, other) == 0 : one == other;
+}
+
 static bool is_same_place(const struct place *place, const struct alert_webhook_options *options)
 {
 	struct place *other = place ? make_place(options) : NULL;
-	bool same = other && !place->server == !other->server && place->timeout_us == other->timeout_us &&
-		    place->header_count == other->header_count &&
-		    (!place->server ||
-		     (strcmp(place->server, other->server) == 0 && strcmp(place->path, other->path) == 0));
+	bool same = other && place->timeout_us == other->timeout_us && place->header_count == other->header_count &&
+		    is_same_text(place->server, other->server) && is_same_text(place->path, other->path) &&
+		    is_same_text(place->ca_file, other->ca_file);
 	for (size_t i = 0; same && i < place->header_count; i++)
 		same = strcmp(place->headers[i].name, other->headers[i].name) == 0 &&
 		       strcmp(place->headers[i].value, other->headers[i].value) == 0;
@@ -231,6 +238,7 @@ static void try_post(const struct webhook *webhook, const struct place *place, s
 						.has_body = true,
 						.body = body,
 						.timeout_us = place->timeout_us,
+						.ca_file = place->ca_file,
 						.cancelled = &webhook->stopping };
 	*attempt = (struct attempt){ .again = true };
 	if (client_fetch(&request, &reply, attempt->reason, sizeof attempt->reason)) {

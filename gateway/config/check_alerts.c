@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check_alerts.c: alerts: what its options mean together. */
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "gateway/config/config_private.h"
 
@@ -26,6 +28,19 @@ static bool check_without_query(struct config_load *load, const char *url, char 
 	return !plain || upstream_url_check(plain, error, REASON_BYTES);
 }
 
+/* It is read with each post: a renewed one needs no reload. */
+static void check_authorities(struct config_load *load, const struct node *root)
+{
+	const struct alert_webhook_options *webhook = &load->config->generation.webhook;
+	const struct node *node = node_find(root, "alerts.webhook.ca_file");
+	if (!webhook->ca_file)
+		return;
+	if (!webhook->url || strncmp(webhook->url, "https://", 8) != 0)
+		config_error_key(load, node, "alerts.webhook.ca_file is for a URL that begins with https://");
+	else if (access(webhook->ca_file, R_OK) < 0)
+		config_error_at(load, node, "alerts.webhook.ca_file: %s", strerror(errno));
+}
+
 static void check_webhook(struct config_load *load, const struct node *root)
 {
 	const struct node *node = node_find(root, "alerts.webhook.url");
@@ -40,6 +55,7 @@ static void check_webhook(struct config_load *load, const struct node *root)
 	else if ((!url || !*url) && load->config->generation.webhook.header_count)
 		config_error_key(load, node_find(root, "alerts.webhook.headers"),
 				 "alerts.webhook.headers are of no use without a url");
+	check_authorities(load, root);
 }
 
 /* It is legal, and maybe meant: but then the warning could be 0. */

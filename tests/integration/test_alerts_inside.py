@@ -3,6 +3,7 @@
 import http.server
 import json
 import socket
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ NOW = {"for": "0"}
 class Receiver:
     """Takes posts, and answers as it is told: a status, or a status with Retry-After, or nothing at all."""
 
-    def __init__(self):
+    def __init__(self, papers=None, name="good"):
         self.posts, self.answers, self.hangs, self.over = [], [], threading.Event(), threading.Event()
         receiver = self
 
@@ -46,11 +47,17 @@ class Receiver:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.scheme = "https" if papers else "http"
+        if papers:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(papers / f"{name}.pem", papers / f"{name}.key")
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+            self.server.handle_error = lambda *_: None    # a handshake that the gateway breaks off is what a test wants
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server.server_port}/hook?to=ops"
+        return f"{self.scheme}://127.0.0.1:{self.server.server_port}/hook?to=ops"
 
     def alerts(self):
         return [(alert["status"], alert["labels"]["alertname"], alert["labels"]["severity"]) for _, _, body, _ in list(self.posts)
@@ -188,6 +195,56 @@ def test_a_receiver_that_hangs_costs_nobody_anything(start, provider, receiver):
     assert time.monotonic() - began < 15, "nor does the end wait for it"
 
 
+@pytest.mark.parametrize("name, authority, said", [
+    ("good", "authority", None), ("good", None, "unable to get local issuer certificate"), ("good", "stranger", "unable to get local issuer certificate"),
+    ("expired", "authority", "certificate has expired"), ("elsewhere", "authority", "its certificate is for another host")])
+def test_a_receiver_over_tls_must_be_who_it_says(start, papers, name, authority, said):
+    receiver = Receiver(papers, name)
+    try:
+        webhook = {"url": receiver.url, "headers": {"Authorization": "Bearer t0ken"}}
+        if authority:
+            webhook["ca_file"] = str(papers / f"{authority}.pem")
+        gateway = start({"alerts": {"reload_failed": NOW, "webhook": webhook}})
+        gateway.config_path.write_text("nonsense: [")
+        reload(gateway)
+        if said is None:
+            until(lambda: ("firing", "JitneyReloadFailed", "warning") in receiver.alerts(), "it is posted")
+            assert receiver.posts[0][1]["Authorization"] == "Bearer t0ken"
+        else:
+            reason = until(lambda: alerts(gateway, "webhook").get("reason"), "it is not trusted, and that is said")
+            assert reason.startswith(f"cannot trust https://127.0.0.1:{receiver.server.server_port}: ") and said in reason, reason
+            assert not receiver.posts
+    finally:
+        receiver.close()
+
+
+def test_an_authority_that_is_renewed_counts_with_the_next_post(start, papers, tmp_path):
+    receiver, own = Receiver(papers), tmp_path / "own.pem"
+    own.write_bytes((papers / "stranger.pem").read_bytes())
+    try:
+        gateway = start({"alerts": {"reload_failed": NOW, "webhook": {"url": receiver.url, "ca_file": str(own)}}})
+        gateway.config_path.write_text("nonsense: [")
+        reload(gateway)
+        until(lambda: "cannot trust" in alerts(gateway, "webhook").get("reason", ""), "that of another is not enough")
+        own.write_bytes((papers / "authority.pem").read_bytes())
+        until(lambda: receiver.posts, "with the next attempt it is")
+    finally:
+        receiver.close()
+
+
+def test_a_redirect_is_not_followed(start, receiver):
+    other = Receiver()
+    try:
+        receiver.answers = [(307, {"Location": other.url})]
+        gateway = start({"alerts": {"reload_failed": NOW, "webhook": {"url": receiver.url, "headers": {"Authorization": "Bearer t0ken"}}}})
+        gateway.config_path.write_text("nonsense: [")
+        reload(gateway)
+        gateway.until_metric("alert_posts_total", 1, result="failed")
+        assert "answered 307" in alerts(gateway, "webhook")["reason"] and len(receiver.posts) == 1 and not other.posts
+    finally:
+        other.close()
+
+
 def test_a_reload_changes_who_is_told(start, provider, receiver):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
@@ -208,7 +265,8 @@ def test_a_reload_changes_who_is_told(start, provider, receiver):
     ("ftp://h/", "the URL must begin with http:// or https://"), ({"url": "ftp://h/"}, "must begin with http:// or https://"), ({"url": "http:///x"}, "has no host"),
     ("http://h:99999/", "the URL is none: "), ("https://[::1/hook?to=x", "the URL is none: "), ("http://h:port/?x", "the URL is none: "),
     ({"url": "http://u:p@h/"}, "must not hold a user"), ({"url": "http://h/a b"}, "holds a blank"),
-    ({"headers": {"A": "b"}}, "of no use without a url"), ({"url": "http://h/", "timeout": "1ms"}, "must be between")])
+    ({"headers": {"A": "b"}}, "of no use without a url"), ({"url": "http://h/", "ca_file": "/dev/null"}, "is for a URL that begins with https://"),
+    ({"ca_file": "/dev/null"}, "is for a URL that begins with https://"), ({"url": "https://h/", "ca_file": "/nowhere.pem"}, "alerts.webhook.ca_file: No such file"), ({"url": "http://h/", "timeout": "1ms"}, "must be between")])
 def test_a_webhook_that_cannot_be_meant(tmp_path, webhook, said):
     path = tmp_path / "jitney.yaml"
     path.write_text(json.dumps({"alerts": {"webhook": webhook}}))

@@ -2,10 +2,11 @@
 /* client.c: a small blocking HTTP fetch for the command line. */
 #include "upstream/http/client.h"
 
-#include <ctype.h>
 #include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "upstream/http/failure.h"
 
 #ifndef JITNEY_VERSION
 #define JITNEY_VERSION "0"
@@ -96,6 +97,16 @@ static bool set_cancelled(CURL *easy, const atomic_bool *cancelled)
 	return true;
 }
 
+/* Without a path: the folder of the system's authorities would count beside the file. */
+static bool set_authorities(CURL *easy, const char *ca_file)
+{
+	if (!ca_file)
+		return true;
+	SET(CAPATH, NULL);
+	SET(CAINFO, ca_file);
+	return true;
+}
+
 static bool set_method(CURL *easy, const struct client_request *request)
 {
 	if (request->has_body) {
@@ -125,11 +136,14 @@ static bool set_up(struct fetch *fetch, const struct client_request *request)
 	SET(PROXY, ""); /* a gateway is near: http_proxy of the environment is not meant for it */
 	SET(NOPROXY, "*");
 	SET(PROTOCOLS_STR, "http,https");
+	SET(FOLLOWLOCATION, 0L); /* a redirect would carry headers elsewhere */
+	SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(PATH_AS_IS, 1L);
 	SET(WRITEFUNCTION, take_body);
 	SET(WRITEDATA, fetch);
-	return set_cancelled(easy, request->cancelled) && set_method(easy, request) && !fetch->url.failed;
+	return set_authorities(easy, request->ca_file) && set_cancelled(easy, request->cancelled) &&
+	       set_method(easy, request) && !fetch->url.failed;
 }
 
 static void read_reply(struct fetch *fetch)
@@ -146,28 +160,39 @@ static void read_reply(struct fetch *fetch)
 	}
 }
 
+/* What curl has met. */
+static void put_failure(struct buf *out, const struct fetch *fetch, const struct client_request *request, CURLcode code)
+{
+	switch (code) {
+	case CURLE_COULDNT_CONNECT:
+		buf_printf(out, "cannot connect to %s", request->server);
+		failure_put_os_error(fetch->easy, out);
+		break;
+	case CURLE_OPERATION_TIMEDOUT:
+		buf_printf(out, "%s did not answer within %.3g s", request->server, (double)request->timeout_us / 1e6);
+		break;
+	case CURLE_PEER_FAILED_VERIFICATION:
+		buf_printf(out, "cannot trust %s: ", request->server);
+		failure_put_certificate(fetch->easy, out);
+		break;
+	default:
+		buf_printf(out, "%s: %s", request->server, curl_easy_strerror(code));
+		break;
+	}
+}
+
 static void explain_failure(const struct fetch *fetch, const struct client_request *request, CURLcode code, char *error,
 			    size_t error_bytes)
 {
-	long number = 0;
-	const char *server = request->server;
-	curl_easy_getinfo(fetch->easy, CURLINFO_OS_ERRNO, &number);
+	struct buf text = BUF_INIT(SIZE_MAX / 4);
 	if (fetch->unwanted)
-		snprintf(error, error_bytes, "what %s sent could not be written", server);
+		buf_printf(&text, "what %s sent could not be written", request->server);
 	else if (fetch->too_large)
-		snprintf(error, error_bytes, "the answer of %s is over %zu bytes", server, fetch->reply->body.max);
-	else if (code == CURLE_COULDNT_CONNECT && number > 0) {
-		char text[100];
-		const char *said = strerror_r((int)number, text, sizeof text);
-		snprintf(error, error_bytes, "cannot connect to %s: %c%s", server, tolower((unsigned char)said[0]),
-			 said + 1);
-	} else if (code == CURLE_COULDNT_CONNECT)
-		snprintf(error, error_bytes, "cannot connect to %s", server);
-	else if (code == CURLE_OPERATION_TIMEDOUT)
-		snprintf(error, error_bytes, "%s did not answer within %.3g s", server,
-			 (double)request->timeout_us / 1e6);
+		buf_printf(&text, "the answer of %s is over %zu bytes", request->server, fetch->reply->body.max);
 	else
-		snprintf(error, error_bytes, "%s: %s", server, curl_easy_strerror(code));
+		put_failure(&text, fetch, request, code);
+	snprintf(error, error_bytes, "%s", buf_cstr(&text));
+	buf_fini(&text);
 }
 
 bool client_fetch(const struct client_request *request, struct client_reply *reply, char *error, size_t error_bytes)

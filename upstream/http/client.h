@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client.h: a small blocking HTTP fetch for the command line (`jitney call`, `jitney tools`): one request to a gateway,
- * over TCP or a unix socket. Not for workers.
+ * client.h: a small blocking HTTP fetch: the command line's to a gateway, over TCP or a unix socket, and those of threads
+ * that post alerts and traces. Redirects are not followed, certificates are verified. Not for workers.
  */
 #ifndef JITNEY_UPSTREAM_HTTP_CLIENT_H
 #define JITNEY_UPSTREAM_HTTP_CLIENT_H
@@ -24,6 +24,8 @@ struct client_request {
 	bool has_body;
 	struct slice body;
 	uint64_t timeout_us; /* for all of it */
+	const char
+		*ca_file; /* PEM, read anew each time; who may vouch for the server; NULL: the system's authorities */
 	/* Set by another thread: nobody wants it any more, and the fetch fails within about a second. NULL: none does. */
 	const atomic_bool *cancelled;
 };

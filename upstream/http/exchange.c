@@ -3,17 +3,16 @@
 #include "upstream/http/exchange.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <curl/curl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/utf8.h"
+#include "upstream/http/failure.h"
 #include "upstream/provider.h"
 
 enum {
@@ -526,30 +525,6 @@ bool http_exchange_was_slow(const struct http_exchange *exchange)
 	return exchange->transfer.result == CURLE_OPERATION_TIMEDOUT;
 }
 
-/* ": connection refused" */
-static void put_os_error(const struct http_exchange *exchange, struct buf *out)
-{
-	long number = 0;
-	char text[CODE_CHARS];
-	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_OS_ERRNO, &number);
-	if (number <= 0)
-		return;
-	const char *said = strerror_r((int)number, text, sizeof text);
-	buf_printf(out, ": %c%s", tolower((unsigned char)said[0]), said + 1);
-}
-
-/* What is wrong with the provider's certificate. */
-static void put_certificate_error(const struct http_exchange *exchange, struct buf *out)
-{
-	long decision = X509_V_OK;
-	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_SSL_VERIFYRESULT, &decision);
-	/* libcurl compares the name itself, before it asks what OpenSSL found: its decision is still as it began */
-	if (decision == X509_V_OK || decision == X509_V_ERR_UNSPECIFIED)
-		buf_put_text(out, "its certificate is for another host");
-	else
-		buf_printf(out, "its certificate: %.*s", CODE_CHARS, X509_verify_cert_error_string(decision));
-}
-
 static void put_not_sent(const struct http_exchange *exchange, struct buf *out)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
@@ -561,14 +536,14 @@ static void put_not_sent(const struct http_exchange *exchange, struct buf *out)
 		break;
 	case CURLE_COULDNT_CONNECT:
 		buf_printf(out, "cannot connect to %.*s", URL_CHARS, exchange->endpoint);
-		put_os_error(exchange, out);
+		failure_put_os_error(exchange->transfer.easy, out);
 		break;
 	case CURLE_OPERATION_TIMEDOUT:
 		buf_printf(out, "no connection to %.*s in time", URL_CHARS, exchange->endpoint);
 		break;
 	case CURLE_PEER_FAILED_VERIFICATION:
 		buf_printf(out, "cannot trust %.*s: ", URL_CHARS, exchange->endpoint);
-		put_certificate_error(exchange, out);
+		failure_put_certificate(exchange->transfer.easy, out);
 		break;
 	default:
 		buf_printf(out, tls_why ? "cannot speak TLS with %.*s: %.*s" : "cannot connect to %.*s: %.*s",
