@@ -10,6 +10,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/alerts_page.c \
 	gateway/admin/calls_page.c \
 	gateway/admin/cache_pages.c gateway/admin/cache_pages.h \
+	gateway/admin/condition.c gateway/admin/condition.h \
 	gateway/admin/config_page.c \
 	gateway/admin/dashboard.c gateway/admin/dashboard.h \
 	gateway/admin/export.c gateway/admin/export.h \

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "gateway/admin/alerts_private.h"
+#include "gateway/admin/pages.h"
 
 /* Fewer calls than that are no share. */
 enum { CALLS_LEAST = 10, TOOL_CALLS_LEAST = 15 };
@@ -63,6 +64,20 @@ static uint64_t read_disk(const struct gateway *gateway, size_t none)
 	return sum_reasons(gateway, METRIC_ID_DISK_ERRORS, reasons, countof(reasons));
 }
 
+/* Of endpoints. */
+static uint64_t read_requests(const struct gateway *gateway, size_t endpoint)
+{
+	int64_t failed = 0;
+	return (uint64_t)page_count_requests(gateway, endpoint, &failed);
+}
+
+static uint64_t read_requests_failed(const struct gateway *gateway, size_t endpoint)
+{
+	int64_t failed = 0;
+	page_count_requests(gateway, endpoint, &failed);
+	return (uint64_t)failed;
+}
+
 static uint64_t read_shed(const struct gateway *gateway, size_t upstream)
 {
 	uint64_t shed = 0;
@@ -104,6 +119,8 @@ bool alert_counters_init(struct alerts *alerts)
 		[COUNTER_CHANGES] = { read_changes, LABEL_UPSTREAM, 900 },
 		[COUNTER_DISK] = { read_disk, LABEL_NONE, 900 },
 		[COUNTER_LOST_LINES] = { read_lost_lines, LABEL_NONE, 600 },
+		[COUNTER_REQUESTS] = { read_requests, LABEL_ENDPOINT, 30 },
+		[COUNTER_REQUESTS_FAILED] = { read_requests_failed, LABEL_ENDPOINT, 30 },
 	};
 	for (size_t i = 0; i < COUNTER_ID_COUNT; i++) {
 		struct alert_counter *counter = &alerts->counters[i];
@@ -146,10 +163,26 @@ static void turn_counters(struct alerts *alerts, uint64_t now_us)
 }
 
 /* How many events the latest time has brought. */
+static uint64_t count_latest(const struct alerts *alerts, enum alert_counter_id id, size_t label)
+{
+	const struct alert_counter *counter = &alerts->counters[id];
+	return counter->read(alerts->gateway, label) - counter->before[label];
+}
+
 static double count_events(const struct look *look, enum alert_counter_id id, size_t label)
 {
-	const struct alert_counter *counter = &look->alerts->counters[id];
-	return (double)(counter->read(look->alerts->gateway, label) - counter->before[label]);
+	return (double)count_latest(look->alerts, id, label);
+}
+
+void alerts_count_requests(const struct alerts *alerts, size_t endpoint, uint64_t *requests, uint64_t *failed)
+{
+	*requests += count_latest(alerts, COUNTER_REQUESTS, endpoint);
+	*failed += count_latest(alerts, COUNTER_REQUESTS_FAILED, endpoint);
+}
+
+uint64_t alerts_count_shed(const struct alerts *alerts, size_t upstream)
+{
+	return count_latest(alerts, COUNTER_SHED, upstream);
 }
 
 static double percent_of(double part, double whole)

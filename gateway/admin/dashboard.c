@@ -6,7 +6,7 @@
  */
 #include "gateway/admin/dashboard.h"
 
-#include "base/json.h"
+#include "gateway/admin/condition.h"
 #include "gateway/admin/observer.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
@@ -68,17 +68,43 @@ static void put_microseconds(struct buf *out, int64_t us)
 		buf_printf(out, "<td>%.1f ms", (double)us / 1000);
 }
 
-static void put_upstream(struct buf *out, const struct observation *of, const struct upstream_settings *settings)
+static void put_upstream(struct buf *out, const struct observation *of, const struct upstream_config *upstream,
+			 const struct diagnosis *diagnosis)
 {
 	const struct gateway *gateway = of->gateway;
+	const struct upstream_settings *settings = &upstream->settings;
 	size_t healthy = page_healthy_endpoints(gateway, settings), label = settings->label;
 	buf_put_text(out, "<tr><th scope=row>");
 	put_text(out, settings->name);
-	buf_printf(out, "<td class=text>%s<td>%zu of %zu<td>%lld", healthy || !settings->endpoint_count ? "up" : "down",
-		   healthy, settings->endpoint_count,
+	buf_printf(out, "<td class=text><span class=%s>%s</span><td>%zu of %zu<td>%lld",
+		   diagnosis->condition == CONDITION_SICK ? "bad"
+		   : diagnosis->condition                 ? "warn"
+							  : "good",
+		   diagnosis->sign, healthy, settings->endpoint_count,
 		   (long long)metrics_read(gateway->metrics, METRIC_ID_BATCH_ITEMS, label, 0));
 	put_microseconds(out, history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
 	put_microseconds(out, history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));
+	buf_put_text(out, "<td class=\"text long\">");
+	put_text(out, diagnosis->why);
+}
+
+/* The sick first. */
+static void put_upstreams(struct buf *out, const struct observation *of)
+{
+	const struct generation *generation = catalogue_made_for(of->catalogue);
+	buf_put_text(
+		out,
+		"<div class=scroll><table><caption>Upstreams, the sick first</caption><thead><tr><th scope=col>upstream"
+		"<th scope=col class=text>state<th scope=col>endpoints up<th scope=col>requests<th scope=col>p50"
+		"<th scope=col>p99<th scope=col class=text>why<tbody>");
+	for (int condition = CONDITION_SICK; condition >= CONDITION_WELL; condition--)
+		for (size_t i = 0; i < generation->upstream_count; i++) {
+			struct diagnosis diagnosis UNCLEARED;
+			condition_diagnose(of, &generation->upstreams[i], &diagnosis);
+			if ((int)diagnosis.condition == condition)
+				put_upstream(out, of, &generation->upstreams[i], &diagnosis);
+		}
+	buf_put_text(out, "</table></div>");
 }
 
 static void put_tool(struct buf *out, const struct observation *of, const struct tool *tool)
@@ -95,17 +121,9 @@ static void put_tool(struct buf *out, const struct observation *of, const struct
 /* What scripts replace. */
 static void put_tables(struct buf *out, const struct observation *of)
 {
-	const struct generation *generation = catalogue_made_for(of->catalogue);
-	buf_put_text(
-		out,
-		"<div class=scroll><table><caption>Upstreams</caption><thead><tr><th scope=col>upstream<th scope=col class=text>state"
-		"<th scope=col>endpoints up<th scope=col>requests<th scope=col>p50<th scope=col>p99<tbody>");
-	for (size_t i = 0; i < generation->upstream_count; i++)
-		put_upstream(out, of, &generation->upstreams[i].settings);
-	buf_put_text(
-		out,
-		"</table></div><h2>Tools</h2><div class=scroll><table><caption>Tools</caption><thead><tr><th scope=col>tool"
-		"<th scope=col>calls<th scope=col>p50<th scope=col>p99<tbody>");
+	put_upstreams(out, of);
+	buf_put_text(out, "<h2>Tools</h2><div class=scroll><table><caption>Tools</caption><thead><tr><th scope=col>tool"
+			  "<th scope=col>calls<th scope=col>p50<th scope=col>p99<tbody>");
 	size_t count = catalogue_count(of->catalogue);
 	for (size_t i = 0; i < count && i < TOOLS_SHOWN; i++)
 		put_tool(out, of, catalogue_nth(of->catalogue, i));

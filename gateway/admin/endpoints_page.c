@@ -25,6 +25,13 @@ static const char *state_of(const struct gateway *gateway, const struct upstream
 	return metric_word(LABEL_ENDPOINT_STATE, ENDPOINT_STATE_UP);
 }
 
+bool page_endpoint_is_usable(const struct gateway *gateway, const struct upstream_settings *settings, size_t index)
+{
+	return metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, upstream_endpoint_label(settings, index), 0) >
+		       0 &&
+	       strcmp(state_of(gateway, settings, index), metric_word(LABEL_ENDPOINT_STATE, ENDPOINT_STATE_UP)) == 0;
+}
+
 int64_t page_count_requests(const struct gateway *gateway, size_t endpoint_label, int64_t *failed)
 {
 	int64_t requests = 0;

@@ -28,20 +28,30 @@ unsigned redis_workers(const struct gateway *gateway)
 	return connected > open ? (unsigned)(connected - open) : 0;
 }
 
+static const char *const disk_words[] = { [DISK_STARTING] = "starting", [DISK_UP] = "up", [DISK_AWAY] = "down" };
+
+const char *health_tier_status(const struct gateway *gateway, enum cache_tier tier)
+{
+	struct disk_status disk;
+	if (tier == TIER_REDIS) {
+		unsigned good = redis_workers(gateway);
+		return good == gateway->config->workers ? "up" : good ? "degraded" : "down";
+	}
+	if (tier != TIER_DISK)
+		return "up";
+	disk_status(gateway->disk, &disk);
+	return disk_words[disk.state];
+}
+
 void health_put_redis(struct buf *out, const struct gateway *gateway)
 {
-	unsigned good = redis_workers(gateway), all = gateway->config->workers;
-	buf_printf(out, "\"redis\":{\"status\":\"%s\",\"workers\":%u}",
-		   good == all ? "up"
-		   : good      ? "degraded"
-			       : "down",
-		   good);
+	buf_printf(out, "\"redis\":{\"status\":\"%s\",\"workers\":%u}", health_tier_status(gateway, TIER_REDIS),
+		   redis_workers(gateway));
 }
 
 void health_put_disk(struct buf *out, const struct disk_status *status)
 {
-	static const char *const states[] = { [DISK_STARTING] = "starting", [DISK_UP] = "up", [DISK_AWAY] = "down" };
-	buf_printf(out, "\"disk\":{\"status\":\"%s\",\"loading\":%s", states[status->state],
+	buf_printf(out, "\"disk\":{\"status\":\"%s\",\"loading\":%s", disk_words[status->state],
 		   status->loading ? "true" : "false");
 	if (status->state == DISK_AWAY) {
 		buf_put_text(out, ",\"detail\":");

@@ -36,6 +36,8 @@ void page_put_object(struct buf *out, const struct gateway *gateway, const char 
 void page_put_time(struct buf *out, uint64_t wall_us);
 /* How many requests an endpoint got; those that failed by its fault are added to *failed. */
 int64_t page_count_requests(const struct gateway *gateway, size_t endpoint_label, int64_t *failed);
+/* Whether calls go to an endpoint: it is in its place, and the last exchange reached it. */
+bool page_endpoint_is_usable(const struct gateway *gateway, const struct upstream_settings *settings, size_t index);
 /* How many of an upstream's endpoints are healthy. */
 size_t page_healthy_endpoints(const struct gateway *gateway, const struct upstream_settings *settings);
 /* Append an upstream's endpoints, as a member: ,"endpoints":[...]. */

@@ -7,8 +7,11 @@
 
 #include "base/json.h"
 #include "gateway/admin/alerts.h"
+#include "gateway/admin/condition.h"
+#include "gateway/admin/health.h"
 #include "gateway/admin/observer.h"
 #include "gateway/admin/pages.h"
+#include "gateway/call/provider.h"
 #include "gateway/call/world.h"
 #include "metrics/history.h"
 
@@ -161,6 +164,31 @@ static int64_t most_of_classes(const struct gateway *gateway, enum metric metric
 	return most;
 }
 
+/* Why a call failed there the last time; nothing if none has. */
+static void put_failure(struct buf *out, struct provider *provider)
+{
+	struct provider_failure failure UNCLEARED;
+	provider_last_failure(provider, &failure);
+	if (!failure.at_us)
+		return;
+	buf_put_text(out, ",\"last_error\":{\"at\":");
+	page_put_time(out, failure.at_us);
+	buf_printf(out, ",\"outcome\":\"%s\",\"detail\":", outcome_word(failure.outcome));
+	json_put_string(out, slice_of(failure.detail));
+	buf_put_char(out, '}');
+}
+
+static void put_condition(struct buf *out, const struct observation *of, const struct upstream_config *upstream)
+{
+	struct diagnosis diagnosis UNCLEARED;
+	condition_diagnose(of, upstream, &diagnosis);
+	buf_printf(out, ",\"condition\":\"%s\",\"sign\":\"%s\",\"why\":", condition_word(diagnosis.condition),
+		   diagnosis.sign);
+	json_put_string(out, slice_of(diagnosis.why));
+	buf_printf(out, ",\"recent\":{\"requests\":%llu,\"errors\":%llu}", (unsigned long long)diagnosis.requests,
+		   (unsigned long long)diagnosis.failed);
+}
+
 static void put_upstream(struct buf *out, const struct observation *of, const struct upstream_config *upstream)
 {
 	const struct gateway *gateway = of->gateway;
@@ -189,6 +217,8 @@ static void put_upstream(struct buf *out, const struct observation *of, const st
 		   (long long)most_of_classes(gateway, METRIC_ID_BATCH_ITEM_COST, label),
 		   (long long)most_of_classes(gateway, METRIC_ID_BATCH_WINDOW, label));
 	page_put_object(out, gateway, "flushes", METRIC_ID_BATCH_FLUSHES, LABEL_FLUSH_REASON, label, false);
+	put_condition(out, of, upstream);
+	put_failure(out, upstream->provider);
 	page_put_endpoints(out, gateway, settings);
 	buf_put_char(out, '}');
 }
@@ -201,7 +231,8 @@ static bool is_tier_there(const struct gateway *gateway, enum cache_tier tier)
 
 static void put_tier(struct buf *out, const struct gateway *gateway, enum cache_tier tier)
 {
-	buf_printf(out, "{\"tier\":\"%s\"", metric_word(LABEL_TIER, tier));
+	buf_printf(out, "{\"tier\":\"%s\",\"status\":\"%s\"", metric_word(LABEL_TIER, tier),
+		   health_tier_status(gateway, tier));
 	page_put_counts(out, gateway, METRIC_ID_CACHE_REQUESTS, LABEL_CACHE_RESULT, tier);
 	page_put_count(out, gateway, "entries", METRIC_ID_CACHE_ENTRIES, tier, 0);
 	page_put_count(out, gateway, "bytes", METRIC_ID_CACHE_BYTES, tier, 0);

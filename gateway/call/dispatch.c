@@ -137,6 +137,8 @@ static void lead_again(struct dispatch *dispatch, struct call *call)
 static void complete_fetch(struct dispatch *dispatch, struct fetch *fetch, struct answer *answer,
 			   const struct batch_facts *facts)
 {
+	if (answer->outcome != OUTCOME_OK)
+		provider_note_failure(fetch->provider, answer);
 	bool stored = fetch->store && store_answer(dispatch->worker, fetch, answer, facts);
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	dispatch_release(dispatch, fetch);

@@ -65,6 +65,8 @@ struct provider {
 	unsigned part;                          /* c: of its upstream, which its owner has */
 	struct common_limits *common;           /* c: held; NULL: it has all of its upstream */
 	struct provider *const *parts; /* c: all of the upstream, its first one's own; live as long as a generation */
+	pthread_mutex_t mutex;
+	struct provider_failure failure; /* m */
 	/* all below: the owner's thread */
 	struct adjusted_options now; /* by which it runs */
 	struct generation *newest;   /* kept: where its endpoints stand */
@@ -76,6 +78,7 @@ struct provider {
 	size_t fetches;              /* that go by it */
 	TAILQ_ENTRY(provider) next;  /* in dispatch->providers while open */
 };
+/* a: atomic, c: constant, m: under the mutex */
 TAILQ_HEAD(providers, provider);
 
 struct dispatch {
@@ -107,6 +110,8 @@ struct provider *provider_here(const struct worker *worker, const struct upstrea
 bool provider_open(struct provider *provider, struct dispatch *dispatch) MUST_CHECK;
 /* Close and free it if it is retired and carries nothing any more. True: it is gone. */
 bool provider_close_if_over(struct provider *provider);
+/* This answer is no success: remember why. */
+void provider_note_failure(struct provider *provider, const struct answer *answer);
 /* The worker ends: close it. It is freed with the last generation that has it. */
 void provider_close(struct provider *provider);
 

@@ -21,6 +21,7 @@ static void free_provider(struct provider *provider)
 	common_limits_unref(provider->common);
 	generation_unkeep(provider->newest);
 	generation_unkeep(provider->kept);
+	pthread_mutex_destroy(&provider->mutex);
 	free(provider);
 }
 
@@ -288,6 +289,7 @@ static struct provider *part_new(struct gateway *gateway, struct generation *gen
 		return NULL;
 	provider->part = part;
 	atomic_init(&provider->generations, 1);
+	pthread_mutex_init(&provider->mutex, NULL);
 	provider->gateway = gateway;
 	provider->upstream = upstream;
 	provider->kept = provider->newest = generation;
@@ -352,6 +354,35 @@ bool gateway_seat(struct gateway *gateway, struct generation *next)
 		upstream->source = upstream->provider->source;
 	}
 	return true;
+}
+
+/* ---------------------------------------------------------------- its last failure */
+
+void provider_note_failure(struct provider *provider, const struct answer *answer)
+{
+	if (!outcome_is_failure(answer->outcome))
+		return;
+	pthread_mutex_lock(&provider->mutex);
+	provider->failure.at_us = clock_wall_us();
+	provider->failure.outcome = answer->outcome;
+	memcpy(provider->failure.detail, answer->detail, sizeof provider->failure.detail);
+	pthread_mutex_unlock(&provider->mutex);
+}
+
+static void take_newer_failure(struct provider *part, struct provider_failure *failure)
+{
+	pthread_mutex_lock(&part->mutex);
+	if (part->failure.at_us > failure->at_us)
+		*failure = part->failure;
+	pthread_mutex_unlock(&part->mutex);
+}
+
+void provider_last_failure(struct provider *provider, struct provider_failure *failure)
+{
+	unsigned parts = upstream_parts(provider->gateway, provider->upstream);
+	*failure = (struct provider_failure){ .at_us = 0 };
+	for (unsigned i = 0; i < parts; i++)
+		take_newer_failure(provider->parts[i], failure);
 }
 
 /* ---------------------------------------------------------------- at its worker */

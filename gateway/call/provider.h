@@ -10,6 +10,7 @@
 #ifndef JITNEY_GATEWAY_CALL_PROVIDER_H
 #define JITNEY_GATEWAY_CALL_PROVIDER_H
 
+#include "base/answer.h"
 #include "base/compiler.h"
 #include "gateway/config/config.h"
 
@@ -27,5 +28,15 @@ bool gateway_seat(struct gateway *gateway, struct generation *next) MUST_CHECK;
 /* Open those of this generation that are the dispatch's and not open yet. False: out of memory for some: they are tried again
  * with the next call. The worker's thread. */
 bool dispatch_open(struct dispatch *dispatch, const struct generation *generation) MUST_CHECK;
+
+/* The last call that failed by its fault, or was refused on its behalf. */
+struct provider_failure {
+	uint64_t at_us; /* since 1970; 0: none has */
+	enum outcome outcome;
+	char detail[ANSWER_DETAIL_BYTES]; /* what its caller was told */
+};
+
+/* The newest one of all parts. An upstream's first part; any thread, its generation is held. */
+void provider_last_failure(struct provider *provider, struct provider_failure *failure);
 
 #endif

@@ -46,10 +46,12 @@ def test_without_scripts_it_is_a_table(gateway, provider):
     gateway.call("echo", {"n": 1})
     text = page(gateway).body.decode()
     assert re.search(r"<th scope=row>echo<td>1<td>[0-9.]+ ms<td>[0-9.]+ ms", text)
-    assert re.search(r"<th scope=row>array<td class=text>up<td>1 of 1<td>1", text)
+    assert re.search(r"<th scope=row>array<td class=text><span class=good>well</span><td>1 of 1<td>1", text)
     provider.stop()
-    gateway.call("echo", {"n": 2})
-    assert re.search(r"<th scope=row>array<td class=text>down<td>0 of 1", page(gateway).body.decode())
+    gateway.call("send", {"n": 2})
+    text = page(gateway).body.decode()
+    assert re.search(r"<th scope=row>rest<td class=text><span class=bad>down</span><td>0 of 1.*<td class=\"text long\">cannot connect", text)
+    assert text.index("<th scope=row>rest") < text.index("<th scope=row>array"), "the sick first"
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")

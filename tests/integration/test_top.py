@@ -256,7 +256,7 @@ def test_stopped_and_continued_it_draws_again(gateway):
         terminal.resize(40, 130)
         terminal.type("\r")
         terminal.until_shows(r"^UPSTREAM .* COST ", "it has the whole width")
-        assert terminal.screen.alternate and re.search(r"q quit  ", terminal.text()[39])
+        until(lambda: terminal.screen.alternate and re.search(r"q quit  ", terminal.text()[39]), "the last line is the last one")
         terminal.type("q")
         quits(terminal)
 

@@ -3,7 +3,8 @@
 // else is asked for but what a button says. All text goes into the page as text, never as markup.
 "use strict";
 const main = document.querySelector("main"), state = document.querySelector("#state");
-let stats = null, calls = [], alerts = null, lists = [], before = null, filter = { tool: "", outcome: "" }, opened = "", bench = null;
+let stats = null, calls = [], alerts = null, lists = [], tiers = null, before = null, opened = "", mates = [], bench = null, shown = "", body = null;
+const filter = { tool: "", outcome: "" }, search = { text: "", by: "calls" };
 
 function el(tag, attributes = {}, ...inner) {
   const node = document.createElementNS(["svg", "path", "title"].includes(tag) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml", tag);
@@ -41,27 +42,23 @@ function spark(label, values, extra) {
 const tile = (what, value, kind, drawing) => el("div", { class: "tile" }, el("span", {}, what), el("b", { class: kind || "" }, value), drawing || null);
 
 const worst = (list) => [...list].sort((a, b) => (b.severity === "critical") - (a.severity === "critical"));
-// Who is sick, and by which sign. What grew within the last half minute counts: an upstream may be called now and then.
-const grew = new Map(), lately = (key) => stats.at - (grew.get(key) || 0) < 30;
-function notice(fresh) {
-  for (const u of fresh.upstreams) {
-    const past = stats && stats.upstreams.find((p) => p.name === u.name);
-    if (past && u.errors > past.errors) grew.set(u.name + " errors", fresh.at);
-    if (past && u.shed > past.shed) grew.set(u.name + " shed", fresh.at);
-  }
+// Who is sick, and by which sign, the gateway says (gateway/admin/condition.c).
+const kinds = { sick: "bad", worrying: "warn", well: "good" }, rank = { sick: 0, worrying: 1, well: 2 };
+const bySickness = (list) => [...list].sort((a, b) => rank[a.condition] - rank[b.condition] || a.name.localeCompare(b.name));
+// With what the last caller was told whose call failed there, if asked for.
+const sign = (u, last) => el("td", { class: "text state" }, el("span", { class: kinds[u.condition] }, u.sign), u.why ? el("small", {}, u.why) : null,
+  last && u.last_error && !u.last_error.detail.endsWith(u.why || " ") ? el("small", {}, `${span(Math.max(0, stats.at - u.last_error.at))} ago: ${u.last_error.detail}`) : null);
+// What came between two looks, a second.
+const rate = (u, what) => {
+  const past = before && before.upstreams.find((p) => p.name === u.name);
+  return past ? Math.max(0, (u[what] - past[what]) / (stats.at - before.at)) : null;
+};
+
+function firing() {
+  const shown = worst(stats.alerts).slice(0, 5), more = stats.alerts.length - shown.length;
+  return shown.length ? el("ul", { class: "alerts", "aria-label": "alerts that fire" }, ...shown.map((a) => el("li", {}, el("a", { href: "#alerts", class: a.severity === "critical" ? "bad" : "warn" }, a.alert),
+    `${[a.upstream, a.subject].filter(Boolean).map((w) => " " + w).join("")}: ${a.detail} (${span(Math.max(0, stats.at - a.since))})`)), more ? el("li", {}, el("a", { href: "#alerts" }, `and ${more} more`)) : null) : null;
 }
-function sickness(upstream) {
-  const endpoints = upstream.endpoints || [], away = endpoints.filter((e) => e.state !== "up" || !e.healthy);
-  if (endpoints.length && away.length === endpoints.length) return ["bad", "down"];
-  if (lately(upstream.name + " shed")) return ["bad", "refuses calls"];
-  if (lately(upstream.name + " errors")) return ["bad", "fails"];
-  if (away.length) return ["warn", `${away.length} of ${endpoints.length} away`];
-  if (upstream.expected_wait_us > 250000) return ["warn", "line of " + time(upstream.expected_wait_us)];
-  return ["good", "well"];
-}
-const why = (upstream) => ((upstream.endpoints || []).find((e) => e.state !== "up" || !e.healthy) || {}).reason || "";
-const rank = { bad: 0, warn: 1, good: 2 };
-const bySickness = (list) => [...list].sort((a, b) => rank[sickness(a)[0]] - rank[sickness(b)[0]] || a.name.localeCompare(b.name));
 
 async function change(question, method, path, button) {
   if (!confirm(question)) return;
@@ -76,22 +73,24 @@ async function change(question, method, path, button) {
 const views = {
   overview() {
     const now = stats.rates["10s"], busy = Math.max(...stats.workers.map((w) => w.busy_ratio)), lag = Math.max(...stats.workers.map((w) => w.lag_us));
-    const ill = stats.upstreams.filter((u) => sickness(u)[0] !== "good");
+    const slowest = stats.upstreams.reduce((most, u) => u.p99_us > (most ? most.p99_us : 0) ? u : most, null);
+    const ill = bySickness(stats.upstreams.filter((u) => u.condition !== "well")), all = stats.upstreams.length, grave = ill.length && ill[0].condition === "sick";
     return [
-      stats.alerts.length ? el("ul", { class: "alerts", "aria-label": "alerts" }, ...worst(stats.alerts).slice(0, 5).map((a) => el("li", { class: a.severity === "critical" ? "bad" : "warn" },
-        el("a", { href: "#alerts" }, a.alert), `${a.subject ? " " + a.subject : ""}: ${a.detail} (${span(stats.at - a.since)})`)),
-        stats.alerts.length > 5 ? el("li", {}, el("a", { href: "#alerts" }, `and ${stats.alerts.length - 5} more`)) : null) : null,
+      el("p", { class: "headline " + (grave ? "bad" : ill.length ? "warn" : all ? "good" : "dim") },
+        !all ? "There is no upstream yet." : !ill.length ? (all > 1 ? `All ${all} upstreams are well.` : "The upstream is well.") : `${ill.length} of ${all} upstreams ${ill.length > 1 ? "need" : "needs"} a look`),
+      ill.length ? table("Who is sick, and why", ["<upstream", "<what is wrong", "requests a second", "in flight", "waiting", "p50", "p99"], ill.map((u) => row([
+        el("th", { scope: "row" }, el("a", { href: "#upstreams" }, u.name)), sign(u), number(rate(u, "requests")), `${number(u.in_flight)} of ${number(u.limit)}`, number(u.waiting), time(u.p50_us), time(u.p99_us)],
+        { class: u.condition === "sick" ? "sick" : "" })), "", "stack") : null,
+      ...stats.cache.filter((t) => t.status !== "up").map((t) => el("p", { class: "bad" }, `The cache's tier ${t.tier} is ${t.status}: `, el("a", { href: "#cache" }, "cache"))), firing(),
       el("div", { class: "tiles" },
         tile("calls a second", number(now.calls), "", spark("calls a second over five minutes; errors in red", stats.series.calls, stats.series.errors)),
         tile("p99, ten seconds", time(now.p99_us), now.p99_us > 1e6 ? "warn" : "", spark("p99 over five minutes", stats.series.p99_us)),
-        tile("p50", time(now.p50_us)), tile("errors", percent(now.error_ratio), now.error_ratio > .01 ? "bad" : ""),
-        tile("answered from memory", percent(now.hit_ratio)), tile("calls a request", number(now.mean_batch)),
+        tile("slowest upstream, p99", slowest ? `${slowest.name} ${time(slowest.p99_us)}` : "–"), tile("p50", time(now.p50_us)), tile("errors", percent(now.error_ratio), now.error_ratio > .01 ? "bad" : ""),
+        tile("from memory", percent(now.hit_ratio)), tile("calls a request", number(now.mean_batch)),
         tile("requests saved a second", number(now.saved_requests)), tile("in flight", number(stats.totals.in_flight)),
         tile("busiest worker", percent(busy), busy > .9 ? "bad" : ""), tile("longest turn", time(lag), lag > 1e5 ? "warn" : ""),
         tile("memory", bytes(stats.process.rss_bytes)), tile("connections", number(stats.totals.connections))),
-      el("h2", {}, "Who is sick"),
-      ill.length ? upstreamTable(bySickness(ill)) : stats.upstreams.length ? el("p", { class: "good" }, stats.upstreams.length > 1 ? `All ${stats.upstreams.length} upstreams are well.` : "The upstream is well.") : el("p", { class: "dim" }, "There is no upstream yet."),
-      el("p", { class: "dim" }, `jitney ${stats.version}, configuration ${stats.generation}, up for ${span(stats.uptime_s)}, ${stats.workers.length} workers, ${stats.tools.length} tools.`)];
+      el("p", { class: "dim" }, `jitney ${stats.version}, configuration ${stats.generation}, up for ${span(stats.uptime_s)}, ${stats.workers.length} ${stats.workers.length > 1 ? "workers" : "worker"}, ${stats.tools.length} ${stats.tools.length === 1 ? "tool" : "tools"}.`)];
   },
   upstreams() {
     const ends = stats.upstreams.flatMap((u) => (u.endpoints || []).map((e, i) => row([text(u.name), text(e.url),
@@ -102,56 +101,54 @@ const views = {
       table("Where calls go, and why not", ["<upstream", "<endpoint", "<state", "requests", "weight", "<reason", ""], ends, "No upstream has endpoints.")];
   },
   bus() {
-    const left = new Map();
-    for (const call of calls) if (call.batch_id) left.set(call.batch_id, [...(left.get(call.batch_id) || []), call]);
-    const spent = (list, what) => Math.max(0, ...list.map((c) => (c.timeline.find((p) => p.what === what) || { us: 0 }).us));
-    const rows = [...left].slice(0, 60).map(([id, members]) => row([clock(members[0].started_at), text(String(id)),
+    const batches = new Map(), spent = (call, what) => (call.timeline.find((p) => p.what === what) || { us: 0 }).us, most = (list, what) => Math.max(0, ...list.map((c) => spent(c, what)));
+    for (const call of calls) if (call.batch_id) batches.set(call.batch_id, [...(batches.get(call.batch_id) || []), call]);
+    const left = (members) => Math.max(...members.map((c) => c.started_at + (spent(c, "look_up") + spent(c, "queue")) / 1e6));
+    const rows = [...batches].map(([id, members]) => [left(members), id, members]).sort((a, b) => b[0] - a[0]).slice(0, 60).map(([at, id, members]) => row([clock(at), text(String(id)),
       text(el("div", { class: "bus", role: "img", "aria-label": members[0].batch_size + " calls" }, ...Array.from({ length: Math.min(members[0].batch_size, 60) }, () => el("i")))),
-      number(members[0].batch_size), time(spent(members, "queue")), time(spent(members, "upstream")), text([...new Set(members.map((m) => m.tool))].join(", "))]));
+      number(members[0].batch_size), time(most(members, "queue")), time(most(members, "upstream")), text([...new Set(members.map((m) => m.tool))].join(", "))]));
     const why = stats.upstreams.filter((u) => Object.keys(u.flushes).length).map((u) => row([u.name, number(u.requests), number(u.saved_requests),
       el("td", { class: "text long" }, Object.entries(u.flushes).sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${reason} ${number(n)}`).join(", "))]));
-    return [table("Batches that left lately, newest first", ["<at", "<batch", "<riders", "calls", "longest wait", "under way", "<tools"], rows, "No batch has left lately."),
+    return [table("Batches that left lately, newest first", ["<left at", "<batch", "<riders", "calls", "longest wait", "under way", "<tools"], rows, "No batch has left lately."),
       el("h2", {}, "Why they left"), table("Since the start", ["<upstream", "requests", "saved", "<reasons"], why, "No batch has left yet.")];
   },
   cache() {
-    const names = ["hit", "stale", "miss", "bypass", "error", "entries"];
-    const rows = stats.cache.map((t) => row([t.tier, percent(t.hit + t.stale + t.miss ? (t.hit + t.stale) / (t.hit + t.stale + t.miss) : null), ...names.map((n) => number(t[n])), bytes(t.bytes), number(t.evictions)]));
-    const what = el("input", { id: "what", size: 24, placeholder: "name", "aria-label": "name of the tool or tag" });
-    const by = el("select", { "aria-label": "purge by" }, el("option", { value: "tool" }, "tool"), el("option", { value: "tag" }, "tag"));
-    return [table("Look-ups by result, and what is held", ["<tier", "answered", ...names, "bytes", "evictions"], rows, "No tier."),
-      el("form", { onsubmit: (event) => { event.preventDefault(); if (what.value) change(`Drop all answers of ${by.value} ${what.value}?`, "DELETE", `admin/cache?${by.value}=${encodeURIComponent(what.value)}`, event.submitter); } },
-        el("label", {}, "Purge by ", by), what, el("button", {}, "purge"))];
+    const names = ["hit", "stale", "miss", "bypass", "error"], why = (t) => Object.entries({ ...t.errors, ...t.skipped }).map(([reason, n]) => `${reason} ${number(n)}`).join(", ");
+    const rows = Object.entries(tiers || {}).map(([name, t]) => row([el("th", { scope: "row" }, name),
+      el("td", { class: "text state" }, el("span", { class: (t.status || "up") === "up" ? "good" : "bad" }, t.status || "up"), t.detail ? el("small", {}, t.detail) : null),
+      percent(t.hit + t.stale + t.miss ? (t.hit + t.stale) / (t.hit + t.stale + t.miss) : null), ...names.map((n) => number(t[n])), number(t.stored), number(t.entries),
+      t.bytes === undefined ? "–" : `${bytes(t.bytes)} of ${bytes(t.capacity_bytes)}`, el("td", { class: "text long" }, why(t))]));
+    const left = tiers && tiers.memory.evictions;
+    return [table("Look-ups by result since the start, and what is held", ["<tier", "<state", "answered", ...names, "stored", "entries", "bytes", "<errors, and why it was not asked"], rows, "No tier.", "stack"),
+      left ? el("p", { class: "dim" }, "What has left memory: ", Object.entries(left).map(([reason, n]) => `${reason} ${number(n)}`).join(", "), ".") : null];
   },
   tools() {
     const past = new Map((before ? before.tools : []).map((t) => [t.name, t])), span = before ? stats.at - before.at : 1;
-    const rows = [...stats.tools].sort((a, b) => b.calls - a.calls || a.name.localeCompare(b.name)).slice(0, 1000).map((t) => row([
+    const wanted = stats.tools.filter((t) => t.name.toLowerCase().includes(search.text)), by = search.by;
+    const rows = wanted.sort((a, b) => (by === "name" ? 0 : (b[by] || 0) - (a[by] || 0)) || a.name.localeCompare(b.name)).slice(0, 200).map((t) => row([
       el("th", { scope: "row" }, el("a", { href: "#tools/" + encodeURIComponent(t.name) }, t.name)), el("td", {}, el("a", { href: "#calls", title: "the last calls of " + t.name, onclick: () => { filter.tool = t.name; } }, number(t.calls))),
-      number(past.has(t.name) ? Math.max(0, (t.calls - past.get(t.name).calls) / span) : 0),
+      number(past.has(t.name) ? Math.max(0, (t.calls - past.get(t.name).calls) / span) : null),
       el("td", { class: t.errors ? "warn" : "" }, number(t.errors)), number(t.saved_requests), time(t.p50_us), time(t.p99_us)]));
-    const all = stats.tools.length, shown = rows.length < all ? `The ${rows.length} most called of ${all} tools` : `All ${all} tools`;
-    return [table(`${shown}; p50 and p99 of the last minutes; a name leads to its form`, ["<tool", "calls", "a second", "errors", "joined", "p50", "p99"], rows, "There is no tool yet.")];
+    const all = stats.tools.length, shown = rows.length < wanted.length ? `The first ${rows.length} of ${wanted.length} tools` : search.text ? `${rows.length} of ${all} tools` : all > 1 ? `All ${all} tools` : "The tool";
+    return [table(`${shown}; p50 and p99 of the last minutes. A name leads to its form`, ["<tool", "calls", "a second", "errors", "joined", "p50", "p99"], rows, all ? "No tool has this in its name." : "There is no tool yet.")];
   },
   calls() {
-    const words = [...new Set(["ok", "tool_error", "upstream_error", "upstream_timeout", "upstream_unavailable", "outcome_unknown", "overloaded", "deadline_exceeded", "cancelled"])];
-    const tool = el("input", { value: filter.tool, placeholder: "tool", "aria-label": "tool", onchange: (e) => { filter.tool = e.target.value.trim(); refresh(); } });
-    const outcome = el("select", { "aria-label": "outcome", onchange: (e) => { filter.outcome = e.target.value; refresh(); } },
-      el("option", { value: "" }, "any outcome"), ...words.map((w) => el("option", { value: w, selected: w === filter.outcome }, w)));
     const rows = calls.slice(0, 200).flatMap((call) => {
-      const id = `${call.request_id} ${call.started_at} ${call.batch_id}`, one = row([clock(call.started_at), text(call.tool),
+      const id = `${call.request_id} ${call.started_at} ${call.batch_id}`, open = opened === id, one = row([clock(call.started_at), text(call.tool),
         text(el("span", { class: call.outcome === "ok" ? "good" : "bad" }, call.outcome)), text(call.cache), time(call.total_us), text(bar(call)),
-        text(el("button", { "aria-expanded": opened === id, onclick: () => { opened = opened === id ? "" : id; draw(); } }, call.request_id.slice(0, 16)))]);
-      return opened === id ? [one, el("tr", {}, el("td", { colspan: 7, class: "text long" }, story(call)))] : [one];
+        text(el("button", { "aria-expanded": String(open), title: call.request_id, onclick: () => { opened = open ? "" : id; draw(); if (!open) fetchMates(call); } }, call.request_id.slice(0, 16)))]);
+      return open ? [one, el("tr", {}, el("td", { colspan: 7, class: "text long" }, story(call)))] : [one];
     });
-    return [el("form", { onsubmit: (e) => e.preventDefault() }, tool, outcome),
-      table("The last calls, newest first; failed and slow ones stay longer", ["<began", "<tool", "<outcome", "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
+    return [legend(), table("The last calls, newest first; failed and slow ones stay longer. A request's id opens its story", ["<began", "<tool", "<outcome", "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.", "stack")];
   },
   processes() {
-    return [table("Programs that jitney runs", ["<upstream", "running", "starts", "crashes", "CPU", "memory"],
-      stats.processes.map((p) => row([p.upstream, number(p.running), number(p.starts), el("td", { class: p.crashes ? "bad" : "" }, number(p.crashes)), time(p.cpu_us), bytes(p.rss_bytes)])),
+    const how = (p) => { const u = stats.upstreams.find((u) => u.name === p.upstream); return u ? sign(u, true) : text("–"); };
+    return [table("Programs that jitney runs", ["<upstream", "<state, and last words", "running", "starts", "crashes", "CPU", "memory"],
+      stats.processes.map((p) => row([p.upstream, how(p), number(p.running), number(p.starts), el("td", { class: p.crashes ? "bad" : "" }, number(p.crashes)), time(p.cpu_us), bytes(p.rss_bytes)])),
       "No upstream is a program."), el("h2", {}, "Lists of MCP servers"),
       table("What MCP servers list", ["<upstream", "<list", "tools", "refused", "age", "<why"], lists.map((l) => row([l.upstream,
         text(el("span", { class: { fresh: "good", stale: "bad" }[l.list] || "warn" }, l.list)), number(l.shown), el("td", { class: l.refused.length ? "warn" : "", title: l.refused.map((r) => `${r.tool}: ${r.why}`).join("\n") }, number(l.refused.length)),
-        l.age_ms === undefined ? "–" : span(l.age_ms / 1000), el("td", { class: "text long" }, l.why || "")])), "No upstream lists its tools itself.")];
+        l.age_ms === undefined ? "–" : span(l.age_ms / 1000), el("td", { class: "text long" }, l.why || "")])), "No upstream lists its tools itself.", "stack")];
   },
   alerts() {
     if (!alerts) return [];
@@ -168,26 +165,59 @@ const views = {
   },
 };
 
+// What is typed into stays while the rest of its view is drawn anew.
+const choice = (label, words, chosen, onchange) => el("select", { "aria-label": label, onchange }, ...words.map(([value, word]) => el("option", { value, selected: value === chosen }, word)));
+const nameList = () => el("datalist", { id: "names" }, ...(stats ? stats.tools.slice(0, 2000).map((t) => el("option", { value: t.name })) : []));
+const outcomes = ["ok", "tool_error", "upstream_error", "upstream_timeout", "upstream_unavailable", "outcome_unknown", "overloaded", "deadline_exceeded", "cancelled", "invalid_request", "internal"];
+const forms = {
+  tools: () => el("form", { onsubmit: (e) => e.preventDefault() },
+    el("input", { type: "search", value: search.text, placeholder: "part of a name", "aria-label": "part of a tool's name", oninput: (e) => { search.text = e.target.value.trim().toLowerCase(); draw(); } }),
+    el("label", {}, "first by ", choice("sorted by", [["calls", "calls"], ["errors", "errors"], ["p99_us", "p99"], ["p50_us", "p50"], ["saved_requests", "joined"], ["name", "name"]], search.by, (e) => { search.by = e.target.value; draw(); }))),
+  calls: () => el("form", { onsubmit: (e) => { e.preventDefault(); refresh(); } },
+    el("input", { type: "search", value: filter.tool, placeholder: "tool", "aria-label": "tool", list: "names", onchange: (e) => { filter.tool = e.target.value.trim(); refresh(); } }), nameList(),
+    choice("outcome", [["", "any outcome"], ...outcomes.map((w) => [w, w])], filter.outcome, (e) => { filter.outcome = e.target.value; refresh(); })),
+  cache() {
+    const what = el("input", { size: 24, required: true, placeholder: "name", "aria-label": "name of the tool or tag", list: "names" });
+    const by = choice("purge by", [["tool", "tool"], ["tag", "tag"], ["prefix", "begin of a tool's name"]], "tool");
+    return el("form", { class: "last", onsubmit: (e) => { e.preventDefault(); change(`Drop all answers of ${by.selectedOptions[0].text} ${what.value} from memory and every tier behind it?`, "DELETE", `admin/cache?${by.value}=${encodeURIComponent(what.value)}`, e.submitter); } },
+      el("label", {}, "Drop all answers by ", by), what, nameList(), el("button", {}, "purge"));
+  },
+};
+
 function upstreamTable(list) {
-  return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "of", "waiting", "p50", "p99", "saved", "repeats left", "<costs, as learned"],
-    list.map((u) => { const [kind, sign] = sickness(u); return row([u.name, el("td", { class: "text state" }, el("span", { class: kind }, sign), why(u) ? el("small", {}, why(u)) : null), number(u.requests), el("td", { class: u.errors ? "warn" : "" }, number(u.errors)),
-      number(u.in_flight), number(u.limit), number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget), text(u.cost_fixed_us || u.cost_item_us ? `${time(u.cost_fixed_us)} + ${time(u.cost_item_us)} a call` : "–")], { class: kind === "bad" ? "sick" : "" }); }),
-    "There is no upstream.");
+  return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "waiting", "p50", "p99", "saved", "repeats left", "cost: request + call", "window"],
+    list.map((u) => row([u.name, sign(u, true), number(u.requests), el("td", { class: u.errors ? "warn" : "" }, number(u.errors)),
+      `${number(u.in_flight)} of ${number(u.limit)}`, number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget),
+      u.cost_fixed_us || u.cost_item_us ? `${time(u.cost_fixed_us)} + ${time(u.cost_item_us)}` : "–", u.window_us ? time(u.window_us) : "–"], { class: u.condition === "sick" ? "sick" : "" })),
+    "There is no upstream.", "stack");
 }
-function bar(call) {
+const parts = { look_up: "looking up in Redis or on disk", queue: "waiting in the line", upstream: "at the provider", gateway: "in the gateway" };
+const legend = () => el("p", { class: "legend dim" }, ...Object.entries(parts).map(([kind, word]) => el("span", {}, el("i", { class: kind }), " " + word)));
+// from, whole: seconds, of the whole drawing; without them the call is all of it.
+function bar(call, from = call.started_at, whole = call.total_us / 1e6) {
   const label = call.timeline.map((p) => `${p.what} ${time(p.us)}`).join(", ");
-  return el("div", { class: "bar", role: "img", title: label, "aria-label": label }, ...call.timeline.map((p) => {
+  const drawn = el("div", { class: "bar", role: "img", title: label, "aria-label": label || "at once" }, ...call.timeline.map((p) => {
     const part = el("i", { class: p.what });
-    part.style.width = (100 * p.us / Math.max(1, call.total_us)).toFixed(2) + "%";
+    part.style.width = (p.us / Math.max(1, whole * 1e4)).toFixed(2) + "%";
     return part;
   }));
+  if (call.started_at > from) drawn.firstChild.style.marginLeft = (100 * (call.started_at - from) / whole).toFixed(2) + "%";
+  return drawn;
 }
+async function fetchMates(call) {
+  if (!call.batch_id) return;
+  mates = (await read("admin/calls?limit=100&batch_id=" + call.batch_id).catch(() => ({ calls: [] }))).calls;
+  draw();
+}
+// One call as a time line, and those who travelled along on the same scale.
 function story(call) {
-  const mates = calls.filter((other) => call.batch_id && other.batch_id === call.batch_id && other !== call);
-  return el("div", {}, `${call.request_id}: ${call.timeline.map((p) => `${p.what} ${time(p.us)}`).join(" → ")}. `,
-    call.batch_id ? `Left in batch ${call.batch_id} with ${call.batch_size - 1} others, attempt ${call.attempts}. ` : "Sent nowhere. ",
-    call.tenant ? `Tenant ${call.tenant}. ` : "", call.detail ? `${call.detail} ` : "",
-    mates.length ? "The others took " + mates.slice(0, 12).map((m) => `${m.tool} ${time(m.total_us)}`).join(", ") + "." : "");
+  const key = (c) => `${c.request_id} ${c.started_at}`, others = call.batch_id ? mates.filter((m) => m.batch_id === call.batch_id && key(m) !== key(call)) : [], all = [call, ...others.slice(0, 20)];
+  const from = Math.min(...all.map((c) => c.started_at)), whole = Math.max(1e-6, ...all.map((c) => c.started_at + c.total_us / 1e6)) - from;
+  return el("div", { class: "story" }, el("p", {}, `${call.tool}, request ${call.request_id}: `, call.timeline.map((p) => `${parts[p.what] || p.what} ${time(p.us)}`).join(" → ") || "answered at once", ". ",
+    call.batch_id ? `Left in batch ${call.batch_id}${call.batch_size > 1 ? ` with ${call.batch_size - 1} other${call.batch_size > 2 ? "s" : ""}` : ", alone"}, attempt ${call.attempts}. ` : "Sent nowhere. ",
+    call.tenant ? `Tenant ${call.tenant}. ` : "", call.detail ? el("b", {}, call.detail) : null),
+    call.batch_id ? el("div", { class: "falls" }, ...all.map((c, i) => el("div", { class: "fall" }, el("span", { class: i ? "dim" : "" }, c.tool), bar(c, from, whole), el("span", { class: "dim" }, time(c.total_us))))) : null,
+    others.length + 1 < call.batch_size && mates.length ? el("p", { class: "dim" }, "Not all of them are remembered any more.") : null);
 }
 
 // A form from a tool's input schema, and what came of a call.
@@ -236,7 +266,7 @@ async function callTool(tool, { inputs, raw, fresh, button }, result) {
     try { pretty = JSON.stringify(JSON.parse(said), null, 2); } catch { /* as it came */ }
     const known = await read("admin/calls/" + encodeURIComponent(reply.headers.get("x-request-id"))).catch(() => ({ calls: [] })), call = known.calls[0];
     show(el("p", {}, el("b", { class: reply.ok ? "good" : "bad" }, `${reply.status} ${reply.statusText}`), ` in ${took.toFixed(1)} ms, ${bytes(said.length)}`),
-      call ? el("div", {}, bar(call), el("p", {}, story(call))) : null,
+      call ? el("div", {}, bar(call), legend(), story(call)) : null,
       el("h3", {}, "Body"), el("pre", { tabindex: 0 }, pretty.length > 65536 ? pretty.slice(0, 65536) + "\n…" : pretty),
       table("Headers", ["<header", "<value"], [...reply.headers].map(([name, value]) => row([name, el("td", { class: "text long" }, value)])), ""));
   } catch (error) { show(el("p", { class: "bad" }, `No answer: ${error.message}`)); }
@@ -270,14 +300,20 @@ function draw() {
   if (chosen) {
     if (!bench || bench.name !== chosen) openBench(chosen);
     if (bench.box.parentNode !== main) main.replaceChildren(bench.box);
+    shown = "";
     return;
   }
   bench = null;
-  if (!stats || (main.contains(document.activeElement) && ["INPUT", "SELECT", "TEXTAREA"].includes(document.activeElement.tagName))) return;
-  const top = main.scrollTop, at = document.activeElement && document.activeElement.textContent;
-  main.replaceChildren(...views[view()]().filter(Boolean));
-  main.scrollTop = top;
-  const again = at && [...main.querySelectorAll("button, a")].find((node) => node.textContent === at);
+  if (!stats) return;
+  if (shown !== view()) {
+    const form = forms[view()] && forms[view()]();
+    body = el("div");
+    main.replaceChildren(...(form && !form.classList.contains("last") ? [form, body] : [body, form].filter(Boolean)));
+    shown = view();
+  }
+  const focused = document.activeElement, at = body.contains(focused) && focused.textContent;
+  body.replaceChildren(...views[view()]().filter(Boolean));
+  const again = at && [...body.querySelectorAll("button, a")].find((node) => node.textContent === at);
   if (again) again.focus();
 }
 async function read(path) {
@@ -285,17 +321,18 @@ async function read(path) {
   if (!reply.ok) throw new Error(`${path}: ${reply.status}`);
   return reply.json();
 }
-let reading = false;
+let reading = false, anew = false;
 async function refresh() {
+  anew = reading;
   if (reading) return;
   reading = true;
   try {
     const fresh = await read("admin/stats"), asked = new URLSearchParams(view() === "calls" ? Object.entries(filter).filter(([, v]) => v) : []);
     asked.set("limit", "600");
     if (["calls", "bus"].includes(view())) calls = (await read("admin/calls?" + asked)).calls;
+    if (view() === "cache") tiers = await read("admin/cache");
     if (view() === "alerts") alerts = await read("admin/alerts");
     if (view() === "processes") lists = (await read("admin/tools")).lists;
-    notice(fresh);
     before = stats && fresh.at - stats.at >= 1 ? stats : before;
     stats = fresh;
     state.textContent = clock(stats.at);
@@ -306,10 +343,11 @@ async function refresh() {
     state.className = "bad";
   }
   reading = false;
+  if (anew) refresh();
 }
 addEventListener("hashchange", () => { draw(); refresh(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 setInterval(() => { if (!document.hidden) refresh(); }, 2000);
 document.querySelector("nav").hidden = false;
 refresh();
-setTimeout(refresh, 1000); // what grows is seen by two looks
+setTimeout(refresh, 1200); // what grows is seen by two looks

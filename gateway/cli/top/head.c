@@ -161,7 +161,7 @@ static void put_alerts(struct ills *ills, enum condition wanted)
 }
 
 /* Those of which no alert speaks. */
-static void put_upstreams(struct ills *ills, struct slice upstreams, struct slice past, enum condition wanted)
+static void put_upstreams(struct ills *ills, struct slice upstreams, enum condition wanted)
 {
 	struct slice upstream, name;
 	struct text_cell word;
@@ -169,23 +169,20 @@ static void put_upstreams(struct ills *ills, struct slice upstreams, struct slic
 	for (struct json_walk walk = json_walk(upstreams); json_next_element(&walk, &upstream);)
 		if (json_member(upstream, SLICE("name"), &name) && json_type(name) == JSON_STRING &&
 		    !find_row(ills->alerts, SLICE("subject"), name).len &&
-		    condition_of(upstream, find_row(past, SLICE("name"), name), &word, &why) == wanted)
+		    condition_of(upstream, &word, &why) == wanted)
 			put_ill(ills, wanted, name, word.text, buf_slice(&why));
 	buf_fini(&why);
 }
 
-static enum condition fill_ills(const struct gateway_stats *now, const struct gateway_stats *before, struct buf *out)
+static enum condition fill_ills(const struct gateway_stats *now, struct buf *out)
 {
-	double span_s;
-	struct slice upstreams = stats_member(now->root, "upstreams"), past = SLICE("");
+	struct slice upstreams = stats_member(now->root, "upstreams");
 	struct buf named = BUF_INIT(TEXT_BYTES_MAX);
 	struct ills ills = { .out = &named, .alerts = stats_member(now->root, "alerts") };
 	size_t count = upstreams.len ? json_count(upstreams) : 0;
-	if (gateway_stats_follow(now, before, &span_s))
-		past = stats_member(before->root, "upstreams");
 	for (enum condition wanted = CONDITION_SICK; wanted > CONDITION_WELL; wanted--) {
 		put_alerts(&ills, wanted);
-		put_upstreams(&ills, upstreams, past, wanted);
+		put_upstreams(&ills, upstreams, wanted);
 	}
 	if (ills.count > ILLS_SHOWN) /* first, since the line may be cut */
 		buf_printf(out, "%zu signs of trouble, the worst: ", ills.count);
@@ -200,7 +197,7 @@ static enum condition fill_ills(const struct gateway_stats *now, const struct ga
 	return ills.worst;
 }
 
-void head_fill(const struct gateway_stats *now, const struct gateway_stats *before, struct head *head)
+void head_fill(const struct gateway_stats *now, struct head *head)
 {
 	void (*const fillers[])(const struct gateway_stats *, struct buf *) = { fill_identity, fill_flow, fill_work };
 	struct buf text = BUF_INIT(TEXT_BYTES_MAX);
@@ -210,7 +207,7 @@ void head_fill(const struct gateway_stats *now, const struct gateway_stats *befo
 		put_line(head, i, &text);
 	}
 	buf_reset(&text);
-	enum condition worst = fill_ills(now, before, &text);
+	enum condition worst = fill_ills(now, &text);
 	head->tone = worst == CONDITION_WELL ? TONE_GOOD : condition_tone(worst);
 	put_line(head, HEAD_LINES - 1, &text);
 	buf_fini(&text);

@@ -33,7 +33,7 @@ static int draw_head(const struct watch *watch, int lines)
 	struct head head = { 0 };
 	int count = head_lines(lines);
 	if (watch->look_count)
-		head_fill(&watch->looks[0], watch_before(watch), &head);
+		head_fill(&watch->looks[0], &head);
 	for (int i = 0; i < count; i++) {
 		bool is_last = i == count - 1;
 		enum text_tone tone = !watch->answers ? TONE_DIM : is_last ? head.tone : TONE_PLAIN;

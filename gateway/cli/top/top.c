@@ -161,7 +161,7 @@ static int print_once(struct watch *watch, const struct setup *setup)
 	if (!look_once(watch, setup))
 		return EXIT_FAILURE;
 	watch_fill(watch);
-	head_fill(&watch->looks[0], watch_before(watch), &head);
+	head_fill(&watch->looks[0], &head);
 	for (size_t i = 0; i < HEAD_LINES; i++)
 		buf_printf(&text, "%s\n", head.lines[i]);
 	buf_put_char(&text, '\n');

@@ -170,7 +170,7 @@ static void add_upstream(struct filling *filling, struct slice upstream)
 	struct text_cell *cells = row->cells;
 	double requests = stats_count(upstream, "requests");
 	put_name(filling, &cells[0], upstream, "name");
-	row->tone = condition_tone(condition_of(upstream, past, &cells[1], &filling->text));
+	row->tone = condition_tone(condition_of(upstream, &cells[1], &filling->text));
 	if (filling->text.len)
 		text_cell_put(&cells[UPSTREAM_WHY], buf_slice(&filling->text));
 	else

@@ -45,6 +45,6 @@ struct head {
 	char lines[HEAD_LINES][HEAD_LINE_BYTES];
 	enum text_tone tone; /* of the last one */
 };
-void head_fill(const struct gateway_stats *now, const struct gateway_stats *before, struct head *head);
+void head_fill(const struct gateway_stats *now, struct head *head);
 
 #endif

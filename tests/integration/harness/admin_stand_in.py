@@ -25,7 +25,8 @@ def upstream(name, state="up", reason=None, **changes):
         endpoint["reason"] = reason
     return {"name": name, "dialect": "jsonrpc", "worker": 0, "requests": 10, "errors": 0, "saved_requests": 90, "p50_us": 5000,
             "p99_us": 7000, "waiting": 0, "in_flight": 1, "limit": 8, "expected_wait_us": 0, "shed": 0, "retry_budget": 1.0,
-            "flushes": {"full": 7, "idle": 3}, "endpoints": [endpoint], **changes}
+            "flushes": {"full": 7, "idle": 3}, "endpoints": [endpoint], "condition": "well" if state == "up" else "sick",
+            "sign": "well" if state == "up" else "down", "why": "" if state == "up" else reason or "", **changes}
 
 
 class StandIn:

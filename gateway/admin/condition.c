@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* condition.c: see the header. What comes first here is the worse. */
+#include "gateway/admin/condition.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "gateway/admin/alerts.h"
+#include "gateway/admin/pages.h"
+#include "gateway/call/provider.h"
+#include "gateway/call/world.h"
+#include "metrics/history.h"
+
+enum { FAILS_PERCENT = 10, FAILS_SOMETIMES_PERCENT = 1, TIME_BYTES = 32 };
+#define LINE_WORRYING_US (CLOCK_US_PER_S / 4)
+
+const char *condition_word(enum condition condition)
+{
+	static const char *const words[] = { "well", "worrying", "sick" };
+	return words[condition];
+}
+
+static const char *print_time(char text[TIME_BYTES], int64_t us)
+{
+	if (us < (int64_t)CLOCK_US_PER_S)
+		snprintf(text, TIME_BYTES, "%lld ms", (long long)us / 1000);
+	else
+		snprintf(text, TIME_BYTES, "%.1f s", (double)us / (double)CLOCK_US_PER_S);
+	return text;
+}
+
+/* What it said when it was asked for its tools, if it is an MCP server; "" otherwise. */
+static void tell_list(const struct observation *of, const struct upstream_config *upstream,
+		      char why[CONDITION_WHY_BYTES])
+{
+	const struct generation *generation = catalogue_made_for(of->catalogue);
+	struct tool_list_status status = catalogue_status(of->catalogue, (unsigned)(upstream - generation->upstreams));
+	snprintf(why, CONDITION_WHY_BYTES, "%s", status.state == TOOL_LIST_DECLARED ? "" : status.why);
+}
+
+/* How many endpoints nobody goes to; what the first of them said into `why`. */
+static size_t count_away(const struct observation *of, const struct upstream_config *upstream,
+			 char why[CONDITION_WHY_BYTES])
+{
+	const struct upstream_settings *settings = &upstream->settings;
+	size_t away = 0;
+	for (size_t i = 0; i < settings->endpoint_count; i++) {
+		char reason[ENDPOINT_REASON_BYTES];
+		if (page_endpoint_is_usable(of->gateway, settings, i) || away++)
+			continue;
+		if (endpoint_board_read(settings->boards[i], reason) && *reason)
+			snprintf(why, CONDITION_WHY_BYTES, "%s", reason);
+		else
+			tell_list(of, upstream, why);
+	}
+	return away;
+}
+
+static void count_recent(const struct observation *of, const struct upstream_settings *settings,
+			 struct diagnosis *diagnosis)
+{
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		alerts_count_requests(of->alerts, upstream_endpoint_label(settings, i), &diagnosis->requests,
+				      &diagnosis->failed);
+}
+
+/* What the caller was told who failed last: without the upstream's own name, beside which it stands. */
+static void tell_failure(const struct upstream_config *upstream, char why[CONDITION_WHY_BYTES])
+{
+	struct provider_failure failure UNCLEARED;
+	size_t name = strlen(upstream->settings.name);
+	provider_last_failure(upstream->provider, &failure);
+	if (!failure.at_us)
+		return;
+	bool named = strncmp(failure.detail, upstream->settings.name, name) == 0 &&
+		     strncmp(failure.detail + name, ": ", 2) == 0;
+	snprintf(why, CONDITION_WHY_BYTES, "%s", failure.detail + (named ? name + 2 : 0));
+}
+
+static void set_sign(struct diagnosis *diagnosis, enum condition condition, const char *sign)
+{
+	diagnosis->condition = condition;
+	snprintf(diagnosis->sign, sizeof diagnosis->sign, "%s", sign);
+}
+
+static bool fails(struct diagnosis *diagnosis, const struct upstream_config *upstream, unsigned from_percent)
+{
+	if (!diagnosis->failed || diagnosis->failed * 100 < diagnosis->requests * from_percent)
+		return false;
+	bool often = from_percent == FAILS_PERCENT;
+	diagnosis->condition = often ? CONDITION_SICK : CONDITION_WORRYING;
+	snprintf(diagnosis->sign, sizeof diagnosis->sign, "fails %.0f %%",
+		 100 * (double)diagnosis->failed / (double)diagnosis->requests);
+	tell_failure(upstream, diagnosis->why);
+	return true;
+}
+
+/* What the alert p99 says of tools counts for upstreams too. */
+static bool is_slow(const struct observation *of, const struct upstream_settings *settings, struct diagnosis *diagnosis)
+{
+	char took[TIME_BYTES], bound[TIME_BYTES];
+	const struct alert_options *options = &catalogue_made_for(of->catalogue)->alerts[ALERT_P99];
+	uint64_t from_us = options->warning ? options->warning : options->critical;
+	int64_t us = history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, settings->label, 0.99);
+	if (!from_us || us < (int64_t)from_us)
+		return false;
+	set_sign(diagnosis, CONDITION_WORRYING, "slow");
+	snprintf(diagnosis->why, sizeof diagnosis->why, "p99 is %s; from %s on it is slow", print_time(took, us),
+		 print_time(bound, (int64_t)from_us));
+	return true;
+}
+
+static bool has_a_line(const struct observation *of, const struct upstream_settings *settings,
+		       struct diagnosis *diagnosis)
+{
+	char wait[TIME_BYTES];
+	int64_t us = metrics_read(of->gateway->metrics, METRIC_ID_QUEUE_WAIT, settings->label, 0);
+	if (us <= (int64_t)LINE_WORRYING_US)
+		return false;
+	diagnosis->condition = CONDITION_WORRYING;
+	snprintf(diagnosis->sign, sizeof diagnosis->sign, "line of %s", print_time(wait, us));
+	return true;
+}
+
+void condition_diagnose(const struct observation *of, const struct upstream_config *upstream,
+			struct diagnosis *diagnosis)
+{
+	const struct upstream_settings *settings = &upstream->settings;
+	char away_why[CONDITION_WHY_BYTES] = "";
+	size_t away = count_away(of, upstream, away_why);
+	*diagnosis = (struct diagnosis){ .condition = CONDITION_WELL };
+	count_recent(of, settings, diagnosis);
+	if (away && away == settings->endpoint_count) {
+		set_sign(diagnosis, CONDITION_SICK, "down");
+		snprintf(diagnosis->why, sizeof diagnosis->why, "%s", *away_why ? away_why : "not reached");
+		if (!*away_why)
+			tell_failure(upstream, diagnosis->why);
+	} else if (alerts_count_shed(of->alerts, settings->label)) {
+		set_sign(diagnosis, CONDITION_SICK, "refuses calls");
+		tell_failure(upstream, diagnosis->why);
+	} else if (fails(diagnosis, upstream, FAILS_PERCENT)) {
+		return;
+	} else if (away) {
+		diagnosis->condition = CONDITION_WORRYING;
+		snprintf(diagnosis->sign, sizeof diagnosis->sign, "%zu of %zu away", away, settings->endpoint_count);
+		snprintf(diagnosis->why, sizeof diagnosis->why, "%s", away_why);
+	} else if (!fails(diagnosis, upstream, FAILS_SOMETIMES_PERCENT) && !is_slow(of, settings, diagnosis) &&
+		   !has_a_line(of, settings, diagnosis)) {
+		set_sign(diagnosis, CONDITION_WELL, "well");
+	}
+}

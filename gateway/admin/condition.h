@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * condition.h: who is sick, and by which sign: the one rule, of which the dashboard, `jitney top` and the page without scripts
+ * show what came of it.
+ */
+#ifndef JITNEY_GATEWAY_ADMIN_CONDITION_H
+#define JITNEY_GATEWAY_ADMIN_CONDITION_H
+
+#include "base/buf.h"
+#include "gateway/admin/observer.h"
+#include "gateway/config/config.h"
+
+enum condition { CONDITION_WELL, CONDITION_WORRYING, CONDITION_SICK };
+enum { CONDITION_SIGN_BYTES = 48, CONDITION_WHY_BYTES = 320 };
+
+struct diagnosis {
+	enum condition condition;
+	char sign[CONDITION_SIGN_BYTES]; /* some words: "well", "down", "fails 62 %", "1 of 3 away", "slow" */
+	char why[CONDITION_WHY_BYTES];   /* what it or its endpoint said last; "": nothing */
+	uint64_t requests, failed;       /* of the last quarter to half minute */
+};
+
+/* The observer's thread. */
+void condition_diagnose(const struct observation *of, const struct upstream_config *upstream,
+			struct diagnosis *diagnosis);
+/* "well", "worrying", "sick" */
+const char *condition_word(enum condition condition);
+
+#endif

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is sick, by which sign, and why: what /admin/stats says of each upstream, and all views show."""
+import socket
+import time
+
+from harness import provider as behave
+from harness.poll import until
+from test_stats import named, stats
+
+
+def of(gateway, name="array"):
+    return named(stats(gateway)["upstreams"], name)
+
+
+def becomes(gateway, condition, sign, name="array"):
+    return until(lambda: [u for u in [of(gateway, name)] if (u["condition"], u["sign"]) == (condition, sign)], f"{name} is {condition}: {sign}")[0]
+
+
+def after(seconds):
+    def behaviour(delivery, wire):
+        time.sleep(seconds)
+        behave.echo(delivery, wire)
+
+    return behaviour
+
+
+def test_all_are_well_before_and_after_calls(gateway):
+    for _ in range(2):
+        assert [(u["condition"], u["sign"], u["why"]) for u in stats(gateway)["upstreams"]] == 2 * [("well", "well", "")]
+        gateway.call("echo")
+    assert "last_error" not in of(gateway)
+
+
+def test_a_tools_own_error_is_no_sickness(gateway, provider):
+    provider.behaviour = behave.failing(-32000, "no such customer")
+    assert gateway.call("write").code == "tool_error"
+    upstream = becomes(gateway, "well", "well")
+    assert upstream["recent"] == {"requests": 1, "errors": 0} and "last_error" not in upstream
+
+
+def test_who_fails_often_is_sick_and_says_why(gateway, provider):
+    provider.next(*3 * [behave.status(500, b'{"error":"database is locked"}')])
+    for _ in range(5):
+        gateway.call("write")
+    upstream = becomes(gateway, "sick", "fails 60 %")
+    assert upstream["recent"] == {"requests": 5, "errors": 3}
+    assert "500" in upstream["why"] and not upstream["why"].startswith("array: "), upstream["why"]
+    failure = upstream["last_error"]
+    assert failure["outcome"] == "upstream_error" and failure["detail"].endswith(upstream["why"]) and abs(failure["at"] - time.time()) < 60
+
+
+def test_one_failure_among_many_worries_and_among_very_many_does_not(gateway, provider):
+    provider.next(behave.status(500))
+    for n in range(50):
+        gateway.call("write", {"n": n})
+    assert "500" in becomes(gateway, "worrying", "fails 2 %")["why"]
+    for n in range(80):
+        gateway.call("write", {"n": n})
+    becomes(gateway, "well", "well")
+
+
+def test_who_is_down_says_why(gateway, provider):
+    provider.stop()
+    until(lambda: gateway.call("echo").status == 503, "it cannot be reached")
+    assert "cannot connect" in becomes(gateway, "sick", "down")["why"]
+    provider.start()
+    until(lambda: gateway.call("echo").status == 200, "it is back")
+    assert of(gateway)["sign"] != "down"
+
+
+def test_an_endpoint_that_is_away_worries(start, provider):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = f"http://127.0.0.1:{closed.getsockname()[1]}/rpc"
+    gateway = start({"upstreams": {"array": {"endpoints": [{"url": provider.url("/rpc")}, {"url": dead}]}}})
+    until(lambda: gateway.call("echo").status == 200 and gateway.events("endpoint_state"), "it is left alone")
+    upstream = becomes(gateway, "worrying", "1 of 2 away")
+    assert dead.rsplit("/", 1)[0] in upstream["why"] and "onnect" in upstream["why"]
+    assert gateway.request("POST", "/admin/endpoints/array/0/drain", b"{}", {"Content-Type": "application/json"}, "admin").status == 200
+    becomes(gateway, "sick", "down")
+
+
+def test_who_takes_longer_than_the_alert_allows_is_slow(start, provider):
+    provider.behaviour = after(0.15)
+    gateway = start({"alerts": {"p99": {"warning": "100ms"}}})
+    gateway.call("echo")
+    upstream = becomes(gateway, "worrying", "slow")
+    assert upstream["why"].startswith("p99 is ") and upstream["why"].endswith("from 100 ms on it is slow")
+
+
+def test_nobody_is_slow_where_the_alert_is_off(start, provider):
+    provider.behaviour = after(0.15)
+    gateway = start({"alerts": {"p99": {"warning": 0, "critical": 0}}})
+    gateway.call("echo")
+    assert of(gateway)["p99_us"] > 100000
+    becomes(gateway, "well", "well")
+
+
+def test_who_refuses_calls_is_sick(start, provider, later):
+    gateway = start({"upstreams": {"array": {"concurrency": 1, "batch": {"mode": "off"}, "queue": {"items": 1}}}})
+    provider.hold()
+    calls = [later(gateway.call, "write", {"n": n}) for n in range(8)]
+    becomes(gateway, "sick", "refuses calls")
+    provider.release()
+    assert {call.result(20).status for call in calls} == {200, 503}
+    assert of(gateway)["why"] and of(gateway)["last_error"]["outcome"] == "overloaded"
