@@ -83,7 +83,7 @@ static void set_sign(struct diagnosis *diagnosis, enum condition condition, cons
 	snprintf(diagnosis->sign, sizeof diagnosis->sign, "%s", sign);
 }
 
-static bool fails(struct diagnosis *diagnosis, const struct upstream_config *upstream, unsigned from_percent)
+static bool judge_failures(struct diagnosis *diagnosis, const struct upstream_config *upstream, unsigned from_percent)
 {
 	if (!diagnosis->failed || diagnosis->failed * 100 < diagnosis->requests * from_percent)
 		return false;
@@ -138,13 +138,13 @@ void condition_diagnose(const struct observation *of, const struct upstream_conf
 	} else if (alerts_count_shed(of->alerts, settings->label)) {
 		set_sign(diagnosis, CONDITION_SICK, "refuses calls");
 		tell_failure(upstream, diagnosis->why);
-	} else if (fails(diagnosis, upstream, FAILS_PERCENT)) {
+	} else if (judge_failures(diagnosis, upstream, FAILS_PERCENT)) {
 		return;
 	} else if (away) {
 		diagnosis->condition = CONDITION_WORRYING;
 		snprintf(diagnosis->sign, sizeof diagnosis->sign, "%zu of %zu away", away, settings->endpoint_count);
 		snprintf(diagnosis->why, sizeof diagnosis->why, "%s", away_why);
-	} else if (!fails(diagnosis, upstream, FAILS_SOMETIMES_PERCENT) && !is_slow(of, settings, diagnosis) &&
+	} else if (!judge_failures(diagnosis, upstream, FAILS_SOMETIMES_PERCENT) && !is_slow(of, settings, diagnosis) &&
 		   !has_a_line(of, settings, diagnosis)) {
 		set_sign(diagnosis, CONDITION_WELL, "well");
 	}
