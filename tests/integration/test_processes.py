@@ -396,7 +396,7 @@ def test_a_worn_process_is_replaced_between_calls(behind):
 
 def test_a_process_that_hangs_and_cannot_be_asked_is_replaced(behind):
     gateway = behind({"timeout": "300ms"}, plain=True)
-    before = result(gateway.call("pid"))
+    before = result(until(lambda: (reply := gateway.call("pid")).status == 200 and reply, "it has started"))
     for _ in range(3):
         assert problem(gateway.call("hang"))[0] == "outcome_unknown"
     until(lambda: gateway.events("process_crashed"), "it is given up")
