@@ -353,9 +353,9 @@ static void join_or_not(struct dispatch *dispatch, struct fetch *fetch, struct c
 static bool fill_lane_key(struct fetch *fetch, const struct call *call, const struct upstream_config *upstream)
 {
 	const struct dialect_route *route = call->tool->route;
-	bool write =
-		!fetch->item.call.repeatable && upstream->writes != WRITES_OF_ANY && upstream_shares_requests(upstream);
-	bool alone = fetch->idempotency_key[0] != '\0' || (write && upstream->writes == WRITES_ALONE);
+	enum company company = tool_company(call->tool, upstream);
+	bool alone = fetch->idempotency_key[0] != '\0' || company == COMPANY_OF_NOBODY;
+	bool write = company == COMPANY_OF_ONE_CALLER;
 	if (!route->dialect->group && !alone && !write)
 		return true;
 	struct buf group = BUF_INIT(SIZE_MAX / 4);

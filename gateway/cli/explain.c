@@ -128,11 +128,12 @@ static void put_cache(struct buf *out, const struct config *config, const struct
 
 static void put_lane(struct buf *out, const struct tool *tool, const struct upstream_config *upstream)
 {
-	static const char *const writes[] = { [WRITES_OF_ONE_CALLER] =
-						      ("of the same caller (batch.writes: caller): what fails a "
-						       "request fails it for all in it"),
-					      [WRITES_OF_ANY] = "of anybody (batch.writes: any)",
-					      [WRITES_ALONE] = "with nothing (batch.writes: alone)" };
+	static const char *const with[] = {
+		[COMPANY_OF_ANYBODY] = "calls of anybody (batch.writes: any)",
+		[COMPANY_OF_ONE_CALLER] = ("calls of the same caller (batch.writes: caller): what fails a "
+					   "request fails it for all in it"),
+		[COMPANY_OF_NOBODY] = "nothing: each call is a request of its own (batch.writes: alone)"
+	};
 	bool shares = upstream_shares_requests(upstream);
 	buf_printf(out, "  lane       upstream %s; tools of a similar latency; ", upstream->settings.name);
 	if (!shares)
@@ -142,16 +143,18 @@ static void put_lane(struct buf *out, const struct tool *tool, const struct upst
 				   ? "a program takes one line a call"
 				   : "one call is all that its dialect or batch.items puts into a request");
 	else
-		buf_printf(out, "up to %zu calls a request\n", upstream->batch.max_items);
+		buf_printf(out, "up to %zu calls a request\n", upstream_request_calls(upstream));
 	if (shares && tool_is_repeatable(tool))
 		buf_put_text(
 			out,
 			"    with       calls of anybody: no caller's credential is sent to a provider, so the request is the same\n");
 	else if (shares)
-		buf_printf(out, "    with       calls %s\n", writes[upstream->writes]);
+		buf_printf(out, "    with       %s\n", with[tool_company(tool, upstream)]);
 	if (tool_grouping_dialect(tool))
-		buf_printf(out, "    and        only what dialect %s can put into one request with it\n",
-			   tool_grouping_dialect(tool));
+		buf_printf(
+			out,
+			"    and        only what dialect %s can put into one request with it: for some calls that is nothing\n",
+			tool_grouping_dialect(tool));
 	buf_put_text(out, "    alone      a call with an Idempotency-Key, which a request can carry but one of\n");
 }
 

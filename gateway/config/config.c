@@ -201,6 +201,21 @@ bool upstream_shares_requests(const struct upstream_config *upstream)
 	       upstream->settings.dialect->max_calls > 1 && !upstream->settings.process;
 }
 
+size_t upstream_request_calls(const struct upstream_config *upstream)
+{
+	size_t most = upstream->settings.dialect->max_calls;
+	if (!upstream_shares_requests(upstream))
+		return 1;
+	return upstream->batch.max_items < most ? upstream->batch.max_items : most;
+}
+
+enum company tool_company(const struct tool *tool, const struct upstream_config *upstream)
+{
+	if (tool_is_repeatable(tool) || upstream->writes == WRITES_OF_ANY || !upstream_shares_requests(upstream))
+		return COMPANY_OF_ANYBODY;
+	return upstream->writes == WRITES_ALONE ? COMPANY_OF_NOBODY : COMPANY_OF_ONE_CALLER;
+}
+
 const char *tool_grouping_dialect(const struct tool *tool)
 {
 	return tool->route && tool->route->dialect->group ? tool->route->dialect->name : NULL;

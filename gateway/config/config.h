@@ -39,8 +39,12 @@ struct upstream_config {
 	struct tool_source *source; /* gateway/tools/registry.h; NULL: it lists no tools */
 };
 
-/* Whether several calls may share a request to it: what fails the request then fails them all. */
+/* Whether several calls may share a request to it: what fails the request then fails them all. And how many at most. */
 bool upstream_shares_requests(const struct upstream_config *upstream);
+size_t upstream_request_calls(const struct upstream_config *upstream);
+/* With whose calls one of this tool may share a request, as far as batch.writes has a say. */
+enum company { COMPANY_OF_ANYBODY, COMPANY_OF_ONE_CALLER, COMPANY_OF_NOBODY };
+enum company tool_company(const struct tool *tool, const struct upstream_config *upstream);
 /* The dialect of a tool whose calls do not all fit into one request, by name; NULL: they do. */
 const char *tool_grouping_dialect(const struct tool *tool);
 

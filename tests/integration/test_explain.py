@@ -41,6 +41,21 @@ def test_what_keeps_nothing_is_not_told_as_kept(explain):
     assert "nothing is kept: cache.ttl is not set" in done.stdout and "cache key" not in done.stdout, done.stdout
 
 
+def test_the_lane_is_told_as_it_is(tmp_path):
+    path = tmp_path / "lanes.yaml"
+    url = [{"url": "http://127.0.0.1:1/x"}]
+    path.write_text(json.dumps({
+        "upstreams": {"shop": {"dialect": "graphql", "endpoints": url, "graphql": {"max": 7}},
+                      "alone": {"dialect": "jsonrpc", "endpoints": url, "batch": {"writes": "alone"}},
+                      "any": {"dialect": "jsonrpc", "endpoints": url, "batch": {"writes": "any", "items": 3}}},
+        "tools": {"order": {"upstream": "shop", "operation": "mutation ($n: Int) { order(n: $n) }"},
+                  "write": {"upstream": "alone"}, "log": {"upstream": "any"}}}))
+    said = {tool: jitney("explain", "-c", path, tool).stdout for tool in ("order", "write", "log")}
+    assert "up to 7 calls a request" in said["order"] and "graphql can put into one request" in said["order"], said
+    assert "nothing: each call is a request of its own (batch.writes: alone)" in said["write"], said
+    assert "up to 3 calls a request" in said["log"] and "calls of anybody (batch.writes: any)" in said["log"], said
+
+
 def test_scopes_filters_and_tags_are_told(explain):
     done = explain("cached", {"tools": {"cached": {"cache": {"ttl": "5m", "stale_if_error": "1h", "scope": "caller", "tags": ["a", "b"],
                                                              "key": {"ignore": ["trace"]}}}}})
