@@ -119,3 +119,25 @@ def test_what_waits_for_a_session_counts_beside_what_came(make):
         for client in clients:
             client.reset()
         until(lambda: gateway.metrics().sum("in_flight_bytes") == 0, "all is given back")
+
+
+def test_an_event_in_several_lines_counts_twice(make, serve):
+    """Its lines are put together beside the stream that they come in: a server that began such events held twice the bound."""
+    server, size, callers = serve(), 1_000_000, 40
+    gateway = make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 1,
+                           "limits": {"in_flight_bytes": "16MiB"},
+                           "upstreams": {"m": {"dialect": "mcp", "endpoints": [{"url": server.url()}], "timeout": "30s",
+                                               "concurrency": callers, "batch": {"mode": "off"}}}})
+    gateway.start()
+    until(lambda: b"m__lines" in gateway.get("/v1/tools").body, "its tools are there")
+    clients = [gateway.connect() for _ in range(callers)]
+    for number, client in enumerate(clients):
+        client.send(request_bytes("POST", "/v1/tools/m__lines", b'{"bytes": %d, "n": %d}' % (size, number)))
+    until(lambda: len(server.calls("lines")) == callers, "all are at the server")
+    until(lambda: 2 * size * gateway.metrics().sum("in_flight_requests") <= 20 * MIB, "those without room are told so")
+    assert 2 * size * gateway.metrics().sum("in_flight_requests") > 8 * MIB
+    assert gateway.metrics().sum("answer_bytes") <= 20 * MIB        # the bound, and 4 MiB so that what was let in is answered
+    for client in clients:
+        client.reset()
+    server.released.set()
+    until(lambda: gateway.metrics().sum("in_flight_bytes") == 0, "all is given back")

@@ -304,6 +304,11 @@ void http_exchange_forget(struct http_exchange *exchange, size_t bytes)
 	answer->len -= bytes;
 }
 
+void http_exchange_keep(struct http_exchange *exchange, size_t bytes)
+{
+	exchange->beside = bytes; /* there is room for all */
+}
+
 void http_exchange_stop(struct http_exchange *exchange)
 {
 	drop_ended(exchange);

@@ -95,6 +95,7 @@ struct dialect_decoder {
 	struct dialect_sink sink;
 	unsigned status;        /* HTTP; 0 until head */
 	uint32_t retry_after_s; /* 0: none */
+	size_t kept_bytes;      /* of the answer that it keeps beside the body: its owner counts them after each feed */
 };
 
 struct dialect {

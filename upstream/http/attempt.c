@@ -341,6 +341,7 @@ static void on_grown(struct http_exchange *exchange)
 	struct http_request *request = attempt->request;
 	if (!feed_decoder(attempt))
 		return;
+	http_exchange_keep(exchange, attempt->decoder->kept_bytes);
 	if (request->endless && !attempt->fed_up) {
 		size_t count = attempt->decoder->dialect->consumed(attempt->decoder);
 		http_exchange_forget(exchange, count);

@@ -108,7 +108,8 @@ static size_t take_head_line(char *bytes, size_t size, size_t count, void *conte
 /* Count what the answer is about to grow by. */
 static bool make_room(struct http_exchange *exchange, size_t more)
 {
-	size_t steps = (exchange->answer.len + more) / HELD_STEP_BYTES, counted = steps * HELD_STEP_BYTES;
+	size_t steps = (exchange->answer.len + exchange->beside + more) / HELD_STEP_BYTES,
+	       counted = steps * HELD_STEP_BYTES;
 	if (counted <= exchange->held)
 		return true;
 	if (!transport_hold(exchange->transfer.transport, counted - exchange->held))
@@ -443,6 +444,16 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 	if (exchange->http != HTTP_VERSION_1_1 && !connections_are_alone(exchange->transfer.connections))
 		fresh = false; /* all that were on one that has died would open one each */
 	return set_request(exchange, fresh, timeout_us) && transport_start(&exchange->transfer);
+}
+
+void http_exchange_keep(struct http_exchange *exchange, size_t bytes)
+{
+	exchange->beside = bytes;
+	if (exchange->transfer.done || make_room(exchange, 0))
+		return;
+	exchange->no_room = true;
+	let_go(exchange);
+	transport_end(&exchange->transfer, CURLE_WRITE_ERROR); /* as when take_answer has none */
 }
 
 void http_exchange_forget(struct http_exchange *exchange, size_t count)

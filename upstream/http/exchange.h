@@ -67,7 +67,8 @@ struct http_exchange {
 	bool head_whole;             /* the blank line that ends the answer's head has come */
 	size_t head_bytes;           /* of its head, of those of interim answers, and of its trailers, so far */
 	bool too_large, no_room, no_memory;
-	size_t held; /* bytes of `answer` that are counted (transport_hold) */
+	size_t beside; /* bytes that its owner keeps of the answer */
+	size_t held;   /* bytes of those and of `answer` that are counted (transport_hold) */
 };
 
 /* Append a request header. An empty value is sent as such; NULL takes back a header that curl would add. False: a
@@ -81,6 +82,10 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 
 /* From `grown`: the first `count` bytes of the answer are not needed any more and stop counting against its cap. */
 void http_exchange_forget(struct http_exchange *exchange, size_t count);
+
+/* From `grown`: so many bytes of what has come are kept by the owner, beside the answer. They count as it does: without room for
+ * them the exchange ends as if there were none for the answer. */
+void http_exchange_keep(struct http_exchange *exchange, size_t bytes);
 
 /* End it if it is under way; `ended` does not follow. What it has sent and answered can be asked about no more. */
 void http_exchange_stop(struct http_exchange *exchange);

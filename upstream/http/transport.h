@@ -158,6 +158,8 @@ const char *transport_error(const struct transfer *transfer);
 /* It has so many bytes more: `on_progress` comes with this turn's tick, or, where much has been gathered, when it is its turn.
  * From curl's callbacks. */
 void transport_mark(struct transfer *transfer, size_t bytes);
+/* It is over, with that of curl's codes, unless it was already: its news are due. Not from curl's callbacks. */
+void transport_end(struct transfer *transfer, int result);
 /* It has a connection now. From curl's callbacks. */
 void transport_connected(struct transfer *transfer);
 /* What came over its connection was no answer to what was asked: nobody may use that again. Once it is done; in the

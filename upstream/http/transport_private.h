@@ -83,8 +83,6 @@ void names_look(struct transport *transport);
 
 /* Into the multi handle, with what is left of its time. False: none is, or out of memory. */
 bool transport_put_in(struct transfer *transfer) MUST_CHECK;
-/* It is over: its news are due. */
-void transport_end(struct transfer *transfer, int result);
 
 /* The upstream is gone, and its spare handles with it. */
 void transport_drop_spares(struct connections *connections);

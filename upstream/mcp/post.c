@@ -226,6 +226,7 @@ static bool read_events(struct post_decoder *decoder, struct slice body, bool la
 		take_message(decoder, data, decoder->sse.at);
 	}
 	keep_place(decoder);
+	decoder->tracker.base.kept_bytes = decoder->sse.data.len + decoder->mended.len;
 	if (step == SSE_MORE)
 		mcp_look_ahead(&decoder->tracker.ahead, sse_under_way(&decoder->sse, body), decoder->json_depth);
 	if (step == SSE_LARGE) {

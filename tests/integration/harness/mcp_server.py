@@ -16,7 +16,7 @@ def tool(name, **more):
 
 
 HINTS = {"annotations": {"readOnlyHint": True}}
-TOOLS = [tool("echo", **HINTS), tool("write"), tool("bad"), tool("fail"), tool("ping"), tool("ask"), tool("cut"), tool("linger"),
+TOOLS = [tool("echo", **HINTS), tool("write"), tool("bad"), tool("lines"), tool("fail"), tool("ping"), tool("ask"), tool("cut"), tool("linger"),
          tool("hold"), tool("odd"), tool("steps", **HINTS),
          tool("region", inputSchema={"type": "object", "properties": {
              "region": {"type": "string", "x-mcp-header": "Region"}, "n": {"type": "integer", "x-mcp-header": "N"}}})]
@@ -340,6 +340,11 @@ class Exchange:
             self.server.left[at] = self.result(request_id, text(say))
             self.event(None, event_id=at, retry=20)
             return self.end_stream()
+        elif name == "lines":     # data of several lines, and its event does not end
+            self.begin_stream()
+            self.chunk('data: {"jsonrpc":"2.0",\ndata: "result":"' + "x" * arguments["bytes"] + '",\ndata:\n')
+            self.server.released.wait(30)
+            return None
         elif name == "hold":
             self.event({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}})
             self.server.released.wait(30)
