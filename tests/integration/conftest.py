@@ -165,7 +165,8 @@ def crowd(provider, together):
     def run(gateway, function, arguments):
         arguments = list(arguments)
         provider.hold()
-        release = threading.Thread(target=lambda: (gateway.until_metric("in_flight_requests", len(arguments)), provider.release()))
+        all_in = lambda: gateway.metrics().sum("in_flight_requests") == len(arguments)
+        release = threading.Thread(target=lambda: (until(all_in, "all of them are in the gateway", 60), provider.release()))
         release.start()
         replies = together(function, arguments)
         release.join()

@@ -9,7 +9,7 @@ import graphql
 from graphql import (GraphQLArgument, GraphQLField, GraphQLID, GraphQLInt, GraphQLList, GraphQLNonNull, GraphQLObjectType,
                      GraphQLSchema, GraphQLString)
 
-from harness.gateway import JITNEY, TOP
+from harness.gateway import JITNEY, PATIENT, TOP
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the library's own
 
@@ -101,7 +101,7 @@ def gateway_for(start, provider, lists=False, **settings):
     provider.behaviour = server = Server(lists)
     tools = {name: {"upstream": "graph", "annotations": {"read_only": True}, **tool} for name, tool in TOOLS.items()}
     gateway = start({"workers": 1, "tools": tools, "upstreams": {"graph": {
-        "dialect": "graphql", "endpoints": [{"url": provider.url("/graphql")}], "batch": {"in_flight": 1},
+        "dialect": "graphql", "endpoints": [{"url": provider.url("/graphql")}], **PATIENT, "batch": {"in_flight": 1},
         **({"graphql": settings} if settings else {})}}})
     return gateway, server
 

@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 
+from harness.gateway import PATIENT
 
 MAX = 20
 NAMES = {"1": "one", "é &,#?": "odd", "a/b": "slash"}
@@ -41,7 +42,7 @@ def directory(start, provider):
     provider.behaviour = people
     tool = {"upstream": "people", "annotations": {"read_only": True}}
     return start({"workers": 1, "upstreams": {"people": {
-        "dialect": "rest", "endpoints": [{"url": provider.url("")}], "batch": {"in_flight": 1}}}, "tools": {
+        "dialect": "rest", "endpoints": [{"url": provider.url("")}], **PATIENT, "batch": {"in_flight": 1}}}, "tools": {
             "user": {**tool, "request": {"path": "/users", "query": {"lang": "{lang?}"}, "key_list": {
                 "parameter": "ids", "argument": "id", "list": "items", "key": "id", "max": MAX}}},
             "price": {**tool, "request": {"path": "/prices", "key_list": {
@@ -73,7 +74,7 @@ def test_a_provider_with_pages_never_makes_what_exists_disappear(start, provider
 
     provider.behaviour = paged
     gateway = start({"workers": 1, "cache": {"memory": {"size": "16MiB"}}, "upstreams": {"people": {
-        "dialect": "rest", "endpoints": [{"url": provider.url("")}], "batch": {"in_flight": 1}}}, "tools": {
+        "dialect": "rest", "endpoints": [{"url": provider.url("")}], **PATIENT, "batch": {"in_flight": 1}}}, "tools": {
             "user": {"upstream": "people", "annotations": {"read_only": True}, "cache": {"ttl": "5m", "scope": "shared"},
                      "request": {"path": "/users", "key_list": {
                          "parameter": "ids", "argument": "id", "list": "items", "key": "id", "missing": "null"}}}}})

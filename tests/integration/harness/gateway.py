@@ -37,6 +37,10 @@ def merged(base, changes):
 
 REPEATABLE = {"read_only": True, "idempotent": True}
 
+# For an upstream of which many calls are held until all of them are in the gateway, which takes a while on a busy machine,
+# and it sheds what has waited for long.
+PATIENT = {"timeout": "120s", "queue": {"wait": "120s"}}
+
 
 def standard(provider):
     """Two upstreams at one provider, and tools of every kind."""
