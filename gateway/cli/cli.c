@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "gateway/cli/cli_client.h"
+#include "gateway/cli/text_table.h"
 #include "gateway/config/config.h"
 #include "gateway/cli/import.h"
 #include "gateway/server/serve.h"
@@ -269,36 +270,41 @@ int cli_call(int argc, char **argv)
 	return code;
 }
 
-static void unescape_member(struct slice object, struct slice name, struct buf *out)
+/* The first line of a member, cleaned for a terminal: others wrote it. */
+static const char *first_line(struct slice object, const char *name, struct buf *raw, struct buf *line)
 {
-	struct slice value;
-	buf_reset(out);
-	if (json_member(object, name, &value) && json_type(value) == JSON_STRING)
-		json_unescape(value, out);
+	struct slice value, text;
+	buf_reset(raw);
+	if (json_member(object, slice_of(name), &value) && json_type(value) == JSON_STRING)
+		json_unescape(value, raw);
+	text = buf_slice(raw);
+	const char *end = text.len ? memchr(text.at, '\n', text.len) : NULL;
+	buf_reset(line);
+	text_put_clean(line, (struct slice){ text.at, end ? (size_t)(end - text.at) : text.len });
+	return buf_cstr(line);
 }
 
-/* Two columns: name, and the first line of what it is for. */
+/* Two columns: name, and what it is for. */
 static bool print_table(struct slice body)
 {
 	struct slice tools, tool;
 	struct json_fault fault;
-	struct buf name = BUF_INIT(65536), text = BUF_INIT(65536);
-	size_t width = 4;
+	struct buf raw = BUF_INIT(65536), name = BUF_INIT(65536), text = BUF_INIT(65536);
+	int width = 4;
 	if (!json_check(body, DEPTH, NULL, &fault) || json_type(json_trim(body)) != JSON_OBJECT ||
 	    !json_member(body, SLICE("tools"), &tools) || json_type(tools) != JSON_ARRAY) {
 		fputs("jitney: that is not a list of tools; is it a jitney?\n", stderr);
 		return false;
 	}
 	for (struct json_walk walk = json_walk(tools); json_next_element(&walk, &tool);) {
-		unescape_member(tool, SLICE("name"), &name);
-		width = name.len > width ? name.len : width;
+		int wide = text_width(first_line(tool, "name", &raw, &name));
+		width = wide > width ? wide : width;
 	}
 	for (struct json_walk walk = json_walk(tools); json_next_element(&walk, &tool);) {
-		unescape_member(tool, SLICE("name"), &name);
-		unescape_member(tool, SLICE("description"), &text);
-		printf("%-*s  %.*s\n", (int)width, buf_cstr(&name), (int)strcspn(buf_cstr(&text), "\n"),
-		       buf_cstr(&text));
+		int spare = width - text_width(first_line(tool, "name", &raw, &name));
+		printf("%s%*s  %s\n", buf_cstr(&name), spare, "", first_line(tool, "description", &raw, &text));
 	}
+	buf_fini(&raw);
 	buf_fini(&name);
 	buf_fini(&text);
 	return fflush(stdout) == 0;

@@ -3,12 +3,14 @@
 #include "gateway/cli/cli_client.h"
 
 #include <getopt.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "gateway/cli/cli.h"
+#include "gateway/cli/text_table.h"
 #include "upstream/upstream.h"
 
 enum { DEPTH = 512 };
@@ -60,6 +62,7 @@ const char *cli_read_interval(const char *text, uint64_t *us)
 void cli_begin_options(const struct cli_server *usual, struct cli_client *setup)
 {
 	const char *server = getenv(usual->variable);
+	setlocale(LC_CTYPE, ""); /* which characters a terminal prints */
 	*setup = (struct cli_client){ .server = server && *server ? server : usual->url,
 				      .timeout_us = usual->timeout_s * CLOCK_US_PER_S };
 }
@@ -134,7 +137,10 @@ static void print_problem(const struct client_reply *reply)
 	} else {
 		buf_put(&detail, body);
 	}
-	fprintf(stderr, "jitney: %u %s\n", reply->status, buf_cstr(&detail));
+	struct buf clean = BUF_INIT(SIZE_MAX / 4); /* others wrote it */
+	text_put_clean(&clean, buf_slice(&detail));
+	fprintf(stderr, "jitney: %u %s\n", reply->status, buf_cstr(&clean));
+	buf_fini(&clean);
 	buf_fini(&detail);
 }
 

@@ -78,6 +78,17 @@ static size_t measure_character(const char *text, size_t len, int *width)
 	return bytes;
 }
 
+void text_put_clean(struct buf *out, struct slice text)
+{
+	while (text.len) {
+		int width;
+		size_t bytes = measure_character(text.at, text.len, &width);
+		bool is_end = text.at[0] == '\n';
+		buf_put(out, width < 0 && !is_end ? SLICE("?") : (struct slice){ text.at, bytes });
+		text = (struct slice){ text.at + bytes, text.len - bytes };
+	}
+}
+
 void text_cell_put(struct text_cell *cell, struct slice text)
 {
 	size_t used = 0;

@@ -48,6 +48,8 @@ void text_table_fini(struct text_table *table);
 /* One more row, its cells empty; valid until the next one. NULL when out of memory (table->failed). */
 struct text_row *text_table_add(struct text_table *table);
 
+/* Append bytes of UTF-8 from wherever; what cannot be printed here becomes '?', as below, but for ends of lines. */
+void text_put_clean(struct buf *out, struct slice text);
 /* Bytes of UTF-8 from wherever; what cannot be printed here (control characters first of all) becomes '?'. */
 void text_cell_put(struct text_cell *cell, struct slice text);
 /* A number, short: "123", "12.3k", "4.56M"; below 100 with what is behind the point, if there is something. */

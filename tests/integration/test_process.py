@@ -410,6 +410,17 @@ def test_version():
     assert re.fullmatch(r"jitney \d+\.\d+\.\d+\nmalloc: (libc|jemalloc [\d._]+|mimalloc [\d._]+)\n", done.stdout), done.stdout
 
 
+def test_what_others_say_cannot_steer_a_terminal(start, provider):
+    """Descriptions are an MCP server's, errors a provider's: control characters, and those that turn text round, are none of them."""
+    evil = "\x1b[2J\u009b2J\u202eevil"
+    gateway = start({"tools": {"echo": {"description": "Says " + evil}}})
+    url = gateway.url("").rstrip("/")
+    provider.behaviour = lambda delivery, wire: wire.answer({"jsonrpc": "2.0", "id": json.loads(delivery.body)["id"], "error": {"message": evil}})
+    for done, text in ((jitney("tools", "--url", url).stdout, "Says"), (jitney("call", "echo", "{}", "--url", url).stderr, "tool_error")):
+        assert text in done and "evil" in done
+        assert not set("\x1b\u009b\u202e") & set(done), repr(done)
+
+
 @pytest.mark.parametrize("command", [(), ("serve",), ("check",), ("call",), ("tools",), ("version",)])
 def test_help(command):
     done = jitney(*command, "--help")

@@ -2,7 +2,6 @@
 /* perf.c: jitney perf: which of its commands is meant. */
 #include "gateway/cli/perf/perf.h"
 
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +49,6 @@ int cli_perf(int argc, char **argv)
 		fputs(help, stdout);
 		return EXIT_SUCCESS;
 	}
-	setlocale(LC_CTYPE, "");
 	for (size_t i = 0; i < countof(commands); i++)
 		if (strcmp(name, commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);

@@ -2,7 +2,6 @@
 /* top.c: jitney top: who is sick, how full batches leave and what tools cost, in a terminal. */
 #include <errno.h>
 #include <getopt.h>
-#include <locale.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -305,7 +304,6 @@ int cli_top(int argc, char **argv)
 	}
 	if (wrong)
 		return cli_wrong_usage("top", wrong);
-	setlocale(LC_CTYPE, "");
 	wrong = begin_watch(&setup, &watch);
 	int code = EXIT_FAILURE;
 	if (wrong)
