@@ -278,6 +278,8 @@ uint64_t batcher_deadline(const struct batcher *batcher)
 void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t now_us)
 {
 	assert_owner(loop_owner(batcher->loop));
+	if (batcher->common.limits) /* what becomes free here is not for the others, who are to end as well */
+		common_set_slots(&batcher->common, 0);
 	struct due_node *node;
 	while ((node = batcher->expiries.root)) { /* every item that waits or travels is in there */
 		struct batch_item *item = container_of(node, struct batch_item, expiry);

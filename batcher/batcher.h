@@ -73,7 +73,8 @@ uint64_t batcher_deadline(const struct batcher *batcher);
 /* Whether nothing waits and nothing is in flight: it may be freed. */
 bool batcher_is_quiet(const struct batcher *batcher);
 
-/* Shutting down: answer everything that waits or is in flight with (references to) `answer`, abort all exchanges. Not
+/* Shutting down: answer everything that waits or is in flight with (references to) `answer`, abort all exchanges. Those
+ * it has limits in common with send nothing more. Not
  * from within `answered`; what callbacks add meanwhile stays. */
 void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t now_us);
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An upstream with several owners: each worker sends, and what is promised to the provider is one number for all."""
 import json
+import signal
 import threading
 
 import pytest
@@ -192,6 +193,19 @@ def test_reloads_change_who_owns_it_while_calls_run(owned, provider, later):
     assert len(bodies) == len(set(bodies))
     gateway.until_metric("batch_in_flight", 0, upstream="many")
     assert gateway.call("act", {"n": -1}).status == 200
+
+
+def test_a_stop_sends_nothing_more(owned, provider, later):
+    gateway = owned()
+    reloaded(gateway, {"drain_timeout": "1s"})
+    provider.hold()
+    futures = [later(gateway.call, "act", {"n": n}) for n in range(40)]
+    gateway.until_metric("batch_waiting_items", 40 - SLOTS, upstream="many")
+    gateway.signal(signal.SIGTERM)
+    assert statuses(futures) == [502] * SLOTS + [503] * (40 - SLOTS)
+    assert gateway.wait() == 0
+    gateway.ended_by_test = True
+    assert len(provider.deliveries) == SLOTS
 
 
 def test_more_owners_than_workers_are_the_workers(owned):

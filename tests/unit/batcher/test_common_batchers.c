@@ -148,6 +148,27 @@ static void a_pause_is_all_of_theirs(void **state)
 	end();
 }
 
+/* The gateway ends, and its workers one after the other: a slot that one has left lets no call of another out. */
+static void at_the_end_nothing_more_is_sent(void **state)
+{
+	(void)state;
+	struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "over");
+	begin(1, 100);
+	for (size_t i = 0; i < BATCHERS; i++) {
+		assert_int_equal(add(i), OUTCOME_OK);
+		turn(1);
+	}
+	for (size_t i = 0; i < BATCHERS; i++) {
+		batcher_abort_all(several.worlds[i].batcher, answer, several.worlds[0].now_us);
+		turn(1);
+		assert_int_equal(several.probes[i].outcome, OUTCOME_SHUTTING_DOWN);
+		assert_int_equal(fake_under_way(), 0);
+	}
+	assert_int_equal(fake_sent(), 1);
+	answer_unref(answer);
+	end();
+}
+
 /* --- random lives --- */
 
 static unsigned roll(unsigned sides)
@@ -227,6 +248,7 @@ int main(void)
 		cmocka_unit_test(slots_and_queue_are_one_for_all),
 		cmocka_unit_test(they_take_turns),
 		cmocka_unit_test(a_pause_is_all_of_theirs),
+		cmocka_unit_test(at_the_end_nothing_more_is_sent),
 		cmocka_unit_test(all_are_answered_and_none_is_too_many),
 	};
 	return cmocka_run_group_tests_name("batchers in common", tests, NULL, NULL);
