@@ -68,4 +68,10 @@ struct batch_item {
 };
 TAILQ_HEAD(batch_item_list, batch_item);
 
+/* Whether it is in a request that its provider has been sent, or is being sent. */
+static inline bool batch_item_is_travelling(const struct batch_item *item)
+{
+	return item->batch != NULL;
+}
+
 #endif

@@ -319,6 +319,14 @@ static void join_fetch(struct dispatch *dispatch, struct fetch *fetch, struct ca
 	}
 }
 
+/* Nobody joins it any more, and it is not kept: what is asked from here on is newer. */
+static void set_apart(struct dispatch *dispatch, struct fetch *fetch)
+{
+	dispatch_release(dispatch, fetch);
+	fetch->store = false;
+	flights_remove(dispatch->flights, &fetch->flight);
+}
+
 /*
  * A purge has come since its provider was asked: who was there gets what it says, and nobody else does. The next call
  * asks anew, and so do the other gateways. While a fetch looks, what it finds is held against the purges by itself.
@@ -330,9 +338,19 @@ static bool is_invalidated(struct dispatch *dispatch, struct fetch *fetch)
 	if (fetch->looking || !purges_cover(&cache_rule(worker->gateway->cache)->purges, fetch->flight.key,
 					    epoch->number, epoch->event, epoch->event, &worker->tags))
 		return false;
-	dispatch_release(dispatch, fetch);
-	fetch->store = false;
-	flights_remove(dispatch->flights, &fetch->flight);
+	set_apart(dispatch, fetch);
+	return true;
+}
+
+/*
+ * The caller wants an answer that was made after he asked (he may have written something just before), and its provider
+ * has been asked already. The other way round who comes next may join his. A refresh wants any newer one.
+ */
+static bool is_too_early(struct dispatch *dispatch, struct fetch *fetch, const struct call *call)
+{
+	if (!call->directives.no_cache || call->refreshes || fetch->looking || !batch_item_is_travelling(&fetch->item))
+		return false;
+	set_apart(dispatch, fetch);
 	return true;
 }
 
@@ -488,7 +506,7 @@ void dispatch_take(struct dispatch *dispatch, struct call *call)
 	if (shared) {
 		struct flight *flight = flights_find(dispatch->flights, call->key);
 		struct fetch *fetch = flight ? container_of(flight, struct fetch, flight) : NULL;
-		if (fetch && !is_invalidated(dispatch, fetch)) {
+		if (fetch && !is_invalidated(dispatch, fetch) && !is_too_early(dispatch, fetch, call)) {
 			join_or_not(dispatch, fetch, call);
 			return;
 		}

@@ -192,6 +192,28 @@ static void who_asks_after_a_purge_joins_no_fetch_from_before(void **state)
 	}
 }
 
+/* He may have written something just before: what was asked for earlier does not know of it. */
+static void who_wants_a_new_answer_joins_no_fetch_that_was_sent(void **state)
+{
+	static const char *const tools[] = { "cached", "merged" };
+	struct ask before, anew, joined;
+	(void)state;
+	for (size_t i = 0; i < countof(tools); i++) {
+		gateway_start(&world, gateway_yaml);
+		ask_once(&world, &before, 0, tools[i], 1);
+		gateway_settle(&world);
+		ask_init(&anew, 0, tools[i], 1);
+		anew.caller.directives.no_cache = true;
+		assert_true(ask_send(&world, &anew));
+		ask_once(&world, &joined, 1, tools[i], 1); /* what was asked for later is good enough for him */
+		finish_all();
+		assert_int_equal(fake_sent(), 2);
+		assert_true(before.own && anew.own && joined.own);
+		assert_false(before.stored); /* it would take the place of the newer one, if it landed later */
+		stop();
+	}
+}
+
 static void calls_that_are_not_repeatable_are_never_merged(void **state)
 {
 	(void)state;
@@ -467,6 +489,7 @@ int main(void)
 		cmocka_unit_test(identical_calls_share_one_fetch),
 		cmocka_unit_test(calls_that_are_not_cached_are_merged_if_repeatable),
 		cmocka_unit_test(who_asks_after_a_purge_joins_no_fetch_from_before),
+		cmocka_unit_test(who_wants_a_new_answer_joins_no_fetch_that_was_sent),
 		cmocka_unit_test(calls_that_are_not_repeatable_are_never_merged),
 		cmocka_unit_test(the_leader_leaves_and_the_joiner_gets_its_answer),
 		cmocka_unit_test(when_all_have_left_the_fetch_is_ended),
