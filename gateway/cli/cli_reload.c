@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "gateway/cli/cli.h"
@@ -21,6 +22,22 @@ static const char reload_help[] =
 	"  -t, --timeout SECONDS  give up after this long; default 60\n"
 	"  -H, --header 'N: V'    send this header too (may come again)\n";
 
+/* A raw string of a server that may be anybody's: what could steer a terminal becomes '?'. */
+static void print_text(FILE *to, struct slice raw)
+{
+	struct buf text = BUF_INIT(BODY_BYTES_MAX);
+	json_unescape(raw, &text);
+	struct slice bytes = buf_slice(&text);
+	for (size_t i = 0; i < bytes.len; i++) {
+		unsigned char c = (unsigned char)bytes.at[i],
+			      next = i + 1 < bytes.len ? (unsigned char)bytes.at[i + 1] : 0;
+		bool c1 = c == 0xc2 && next >= 0x80 && next < 0xa0;
+		fputc(c < ' ' || c == 0x7f || c1 ? '?' : c, to);
+		i += c1;
+	}
+	buf_fini(&text);
+}
+
 static void print_errors(struct slice body)
 {
 	struct slice errors, error;
@@ -28,29 +45,26 @@ static void print_errors(struct slice body)
 	if (!body.len || !json_check(body, DEPTH, NULL, &fault) || json_type(json_trim(body)) != JSON_OBJECT ||
 	    !json_member(body, SLICE("errors"), &errors) || json_type(errors) != JSON_ARRAY)
 		return;
-	struct buf text = BUF_INIT(BODY_BYTES_MAX);
-	for (struct json_walk walk = json_walk(errors); json_next_element(&walk, &error);) {
-		buf_reset(&text);
-		if (json_type(error) == JSON_STRING)
-			json_unescape(error, &text);
-		fprintf(stderr, "%s\n", buf_cstr(&text));
-	}
-	buf_fini(&text);
+	for (struct json_walk walk = json_walk(errors); json_next_element(&walk, &error);)
+		if (json_type(error) == JSON_STRING) {
+			print_text(stderr, error);
+			fputc('\n', stderr);
+		}
 }
 
 /* Print what each list of names says, a line a name: "+ tools.x", "- tools.x", "~ tools.x". */
 static void print_names(const char *sign, const char *kind, struct slice lists, struct slice list)
 {
 	struct slice names, name;
-	struct buf text = BUF_INIT(PATH_BYTES_MAX);
 	if (!json_member(lists, list, &names) || json_type(names) != JSON_ARRAY)
 		return;
 	for (struct json_walk walk = json_walk(names); json_next_element(&walk, &name);) {
-		buf_reset(&text);
-		json_unescape(name, &text);
-		printf("%s %s%s%s\n", sign, kind, *kind ? "." : "", buf_cstr(&text));
+		if (json_type(name) != JSON_STRING)
+			continue;
+		printf("%s %s%s", sign, kind, *kind ? "." : "");
+		print_text(stdout, name);
+		putchar('\n');
 	}
-	buf_fini(&text);
 }
 
 static bool print_reload(struct slice body)
@@ -58,13 +72,15 @@ static bool print_reload(struct slice body)
 	static const char *const kinds[] = { "upstreams", "tools" };
 	struct slice changed, lists, number = { NULL, 0 };
 	struct json_fault fault;
+	uint64_t generation;
 	if (!json_check(body, DEPTH, NULL, &fault) || json_type(json_trim(body)) != JSON_OBJECT ||
-	    !json_member(body, SLICE("changed"), &changed) || !json_member(body, SLICE("generation"), &number)) {
+	    !json_member(body, SLICE("changed"), &changed) || json_type(changed) != JSON_OBJECT ||
+	    !json_member(body, SLICE("generation"), &number) || !json_u64(number, &generation)) {
 		fputs("jitney: that is not what a reload says; is it a jitney's admin listener?\n", stderr);
 		return false;
 	}
 	for (size_t i = 0; i < countof(kinds); i++) {
-		if (!json_member(changed, slice_of(kinds[i]), &lists))
+		if (!json_member(changed, slice_of(kinds[i]), &lists) || json_type(lists) != JSON_OBJECT)
 			continue;
 		print_names("+", kinds[i], lists, SLICE("added"));
 		print_names("-", kinds[i], lists, SLICE("removed"));
@@ -127,25 +143,77 @@ static bool is_of_page(struct slice name)
 
 static size_t print_difference(const char *path, struct slice running, struct slice file);
 
+/* An object's members by their raw names, in order: there may be thousands of tools, and each is looked for. */
+struct member {
+	struct slice name, value;
+};
+struct index {
+	struct member *members;
+	size_t count;
+	bool failed; /* out of memory: it is looked for by walking */
+};
+
+static int by_name(const void *a, const void *b)
+{
+	const struct slice *x = &((const struct member *)a)->name, *y = &((const struct member *)b)->name;
+	int order = memcmp(x->at, y->at, x->len < y->len ? x->len : y->len);
+	return order ? order : x->len < y->len ? -1 : x->len > y->len;
+}
+
+static void index_object(struct slice object, struct index *index)
+{
+	struct member member;
+	size_t room = 0;
+	*index = (struct index){ .members = NULL };
+	for (struct json_walk walk = json_walk(object); json_next_member(&walk, &member.name, &member.value);) {
+		if (index->count == room) {
+			room = room ? 2 * room : 64;
+			struct member *more = realloc(index->members, room * sizeof *more);
+			index->failed = !more;
+			if (!more)
+				return;
+			index->members = more;
+		}
+		index->members[index->count++] = member;
+	}
+	if (index->count)
+		qsort(index->members, index->count, sizeof *index->members, by_name);
+}
+
+static bool find_member(const struct index *index, struct slice object, struct slice name, struct slice *value)
+{
+	const struct member wanted = { name, { NULL, 0 } }, *found = NULL;
+	if (index->failed)
+		return json_member(object, (struct slice){ name.at + 1, name.len - 2 }, value);
+	if (index->count)
+		found = bsearch(&wanted, index->members, index->count, sizeof wanted, by_name);
+	if (found)
+		*value = found->value;
+	return found != NULL;
+}
+
 /* Members of `from` that `other` lacks, and if `both`, the difference of those that it has. */
 static size_t compare_members(const char *path, const char *sign, struct slice from, struct slice other, bool both)
 {
 	struct slice name, value, there;
 	size_t differences = 0;
 	struct buf inner = BUF_INIT(PATH_BYTES_MAX);
+	struct index index;
+	index_object(other, &index);
 	for (struct json_walk walk = json_walk(from); json_next_member(&walk, &name, &value);) {
 		struct slice bare = { name.at + 1, name.len - 2 };
 		if (!*path && is_of_page(bare))
 			continue;
 		buf_reset(&inner);
 		buf_printf(&inner, "%s%s%.*s", path, *path ? "." : "", SLICE_ARG(bare));
-		if (!json_member(other, bare, &there)) {
+		if (!find_member(&index, other, name, &there)) {
 			printf("%s %s\n", sign, buf_cstr(&inner));
 			differences++;
 		} else if (both) {
 			differences += print_difference(buf_cstr(&inner), value, there);
 		}
 	}
+	free(index.members);
 	buf_fini(&inner);
 	return differences;
 }

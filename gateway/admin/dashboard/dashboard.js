@@ -266,7 +266,7 @@ async function callTool(tool, { inputs, raw, fresh, button }, result) {
     try { pretty = JSON.stringify(JSON.parse(said), null, 2); } catch { /* as it came */ }
     const known = await read("admin/calls/" + encodeURIComponent(reply.headers.get("x-request-id"))).catch(() => ({ calls: [] })), call = known.calls[0];
     show(el("p", {}, el("b", { class: reply.ok ? "good" : "bad" }, `${reply.status} ${reply.statusText}`), ` in ${took.toFixed(1)} ms, ${bytes(said.length)}`),
-      call ? el("div", {}, bar(call), legend(), story(call)) : null,
+      call ? el("div", {}, call.batch_id ? null : bar(call), legend(), story(call)) : null,
       el("h3", {}, "Body"), el("pre", { tabindex: 0 }, pretty.length > 65536 ? pretty.slice(0, 65536) + "\n…" : pretty),
       table("Headers", ["<header", "<value"], [...reply.headers].map(([name, value]) => row([name, el("td", { class: "text long" }, value)])), ""));
   } catch (error) { show(el("p", { class: "bad" }, `No answer: ${error.message}`)); }

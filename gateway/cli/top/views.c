@@ -110,10 +110,10 @@ static void end_row(struct filling *filling, const struct text_row *row)
 /* --- upstreams --- */
 
 static const struct text_column upstream_columns[] = {
-	{ "UPSTREAM", true, 0 }, { "STATE", true, 0 }, { "REQ/S", false, 1 }, { "ERRORS", false, 2 },
+	{ "UPSTREAM", true, 0 }, { "STATE", true, 0 }, { "REQ/S", false, 1 }, { "ERRORS", false, 4 },
 	{ "OPEN", false, 3 },    { "OF", false, 4 },   { "LINE", false, 3 },  { "P50", false, 5 },
 	{ "P99", false, 1 },     { "FULL", false, 6 }, { "LEFT", false, 7 },  { "COST", false, 8 },
-	{ "WINDOW", false, 9 },  { "WHY", true, 4 },
+	{ "WINDOW", false, 9 },  { "WHY", true, 2 },
 };
 enum { UPSTREAM_WHY = countof(upstream_columns) - 1 };
 
