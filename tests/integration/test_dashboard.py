@@ -160,3 +160,17 @@ def test_names_of_arguments_hide_nothing_and_numbers_keep_their_digits(start, pr
     assert all(f'"{name}":"of {name}"' in sent for name in names) and '"n":12345678901234567890' in sent and '"x":1e300' in sent, sent
     browser.open(gateway.url("/", "admin") + "#tools/%")
     until(lambda: "%: " in browser.run("return document.querySelector('main').innerText"), "there is no such tool, and the page says so")
+
+
+def test_one_of_a_batchs_calls_opens_with_the_others(start, browser):
+    """They have one request id, and have begun together."""
+    gateway = start()
+    gateway.batch([{"id": str(n), "tool": "echo", "arguments": {"n": n}} for n in range(5)])
+    browser.open(gateway.url("/", "admin") + "#calls")
+    until(lambda: browser.run("return document.querySelectorAll('tbody button').length") == 5, "all are there")
+    browser.run("document.querySelectorAll('tbody button')[1].click()")
+    size = max(call["batch_size"] for call in gateway.get("/admin/calls", "admin").json()["calls"])
+    assert size > 1
+    until(lambda: browser.run("return document.querySelectorAll('.story').length") == 1, "one story is open")
+    until(lambda: browser.run("return document.querySelectorAll('.story .fall').length") in (1, size), "those that left with it are drawn")
+    assert browser.complaints() == []

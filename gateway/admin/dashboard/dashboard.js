@@ -133,8 +133,11 @@ const views = {
     return [table(`${shown}; p50 and p99 of the last minutes. A name leads to its form`, ["<tool", "calls", "a second", "errors", "joined", "p50", "p99"], rows, all ? "No tool has this in its name." : "There is no tool yet.")];
   },
   calls() {
+    const met = new Map(); // calls of one request may have begun together
     const rows = calls.slice(0, 200).flatMap((call) => {
-      const id = `${call.request_id} ${call.started_at} ${call.batch_id}`, open = opened === id, one = row([clock(call.started_at), text(call.tool),
+      const key = keyOf(call), nth = (met.get(key) || 0) + 1, id = `${key} ${nth}`;
+      met.set(key, nth);
+      const open = opened === id, one = row([clock(call.started_at), text(call.tool),
         text(el("span", { class: call.outcome === "ok" ? "good" : "bad" }, call.outcome)), text(call.cache), time(call.total_us), text(bar(call)),
         text(el("button", { "aria-expanded": String(open), title: call.request_id, onclick: () => { opened = open ? "" : id; draw(); if (!open) fetchMates(call); } }, call.request_id.slice(0, 16)))]);
       return open ? [one, el("tr", {}, el("td", { colspan: 7, class: "text long" }, story(call)))] : [one];
@@ -204,6 +207,7 @@ function bar(call, from = call.started_at, whole = call.total_us / 1e6) {
   if (call.started_at > from) drawn.firstChild.style.marginLeft = (100 * (call.started_at - from) / whole).toFixed(2) + "%";
   return drawn;
 }
+const keyOf = (call) => `${call.request_id} ${call.started_at} ${call.batch_id} ${call.tool} ${call.total_us}`;
 async function fetchMates(call) {
   if (!call.batch_id) return;
   mates = (await read("admin/calls?limit=100&batch_id=" + call.batch_id).catch(() => ({ calls: [] }))).calls;
@@ -211,7 +215,9 @@ async function fetchMates(call) {
 }
 // One call as a time line, and those who travelled along on the same scale.
 function story(call) {
-  const key = (c) => `${c.request_id} ${c.started_at}`, others = call.batch_id ? mates.filter((m) => m.batch_id === call.batch_id && key(m) !== key(call)) : [], all = [call, ...others.slice(0, 20)];
+  const others = call.batch_id ? mates.filter((m) => m.batch_id === call.batch_id) : [], self = others.findIndex((m) => keyOf(m) === keyOf(call));
+  if (self >= 0) others.splice(self, 1);
+  const all = [call, ...others.slice(0, 20)];
   const from = Math.min(...all.map((c) => c.started_at)), whole = Math.max(1e-6, ...all.map((c) => c.started_at + c.total_us / 1e6)) - from;
   return el("div", { class: "story" }, el("p", {}, `${call.tool}, request ${call.request_id}: `, call.timeline.map((p) => `${parts[p.what] || p.what} ${time(p.us)}`).join(" → ") || "answered at once", ". ",
     call.batch_id ? `Left in batch ${call.batch_id}${call.batch_size > 1 ? ` with ${call.batch_size - 1} other${call.batch_size > 2 ? "s" : ""}` : ", alone"}, attempt ${call.attempts}. ` : "Sent nowhere. ",
