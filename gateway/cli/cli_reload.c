@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/cli_client.h"
+#include "gateway/cli/text_table.h"
 #include "gateway/config/config.h"
 
 enum { BODY_BYTES_MAX = 256 << 20, PATH_BYTES_MAX = 4096, DEPTH = 512 };
@@ -22,19 +23,15 @@ static const char reload_help[] =
 	"  -t, --timeout SECONDS  give up after this long; default 60\n"
 	"  -H, --header 'N: V'    send this header too (may come again)\n";
 
-/* A raw string of a server that may be anybody's: what could steer a terminal becomes '?'. */
+/* A raw string of a server that may be anybody's: it stays within its line. */
 static void print_text(FILE *to, struct slice raw)
 {
-	struct buf text = BUF_INIT(BODY_BYTES_MAX);
+	struct buf text = BUF_INIT(BODY_BYTES_MAX), clean = BUF_INIT(BODY_BYTES_MAX);
 	json_unescape(raw, &text);
-	struct slice bytes = buf_slice(&text);
-	for (size_t i = 0; i < bytes.len; i++) {
-		unsigned char c = (unsigned char)bytes.at[i],
-			      next = i + 1 < bytes.len ? (unsigned char)bytes.at[i + 1] : 0;
-		bool c1 = c == 0xc2 && next >= 0x80 && next < 0xa0;
-		fputc(c < ' ' || c == 0x7f || c1 ? '?' : c, to);
-		i += c1;
-	}
+	text_put_clean(&clean, buf_slice(&text));
+	for (const char *c = buf_cstr(&clean); *c; c++)
+		fputc(*c == '\n' ? '?' : *c, to);
+	buf_fini(&clean);
 	buf_fini(&text);
 }
 

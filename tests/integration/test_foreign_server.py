@@ -49,7 +49,7 @@ def test_what_is_no_answer_of_a_reload_is_told(foreign, document):
 def test_names_are_texts_and_cannot_steer_the_terminal(foreign):
     evil = "a\x1b[2J\x1b]0;t\x07\x9b31m\r\nb"
     changed = {"tools": {"added": [1, {"a": 2}, evil, "é"], "removed": 3}, "upstreams": [1], "settings": [evil]}
-    done = jitney("reload", "-u", foreign({"changed": changed, "generation": 4, "needs_restart": [evil, None]}))
+    done = jitney("reload", "-u", foreign({"changed": changed, "generation": 4, "needs_restart": [evil, None]}), environment={"LC_ALL": "C.UTF-8"})
     clean = "a?[2J?]0;t??31m??b"
     assert done.returncode == 0
     assert done.stdout.splitlines() == [f"+ tools.{clean}", "+ tools.é", f"~ {clean}", f"needs a restart: {clean}", "generation 4 is in force"]
