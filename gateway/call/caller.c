@@ -92,6 +92,15 @@ static bool read_identity(struct caller *caller, const struct request *request)
 
 /* Turns are shared out by who asks; by connection only if nobody says. A credential or a tenant with a thousand
  * connections has one turn, and so has each of the callers behind one proxy. */
+/* No part of it is ours to read; what is longer than the 512 bytes that must be passed on is left out (3.3.1.5). */
+struct slice caller_tracestate(struct slice value)
+{
+	bool good = value.len <= TRACESTATE_BYTES;
+	for (size_t i = 0; good && i < value.len; i++)
+		good = (value.at[i] >= ' ' && value.at[i] <= '~') || value.at[i] == '\t';
+	return good ? value : (struct slice){ NULL, 0 };
+}
+
 static uint64_t fairness_number(const struct caller *caller, const struct request *request)
 {
 	if (caller->name_len <= 1)
@@ -106,9 +115,9 @@ enum outcome caller_read(struct caller *caller, const struct request *request, c
 	caller->timeout_us = CLOCK_NEVER;
 	caller->urgency = headers[HEADER_PRIORITY].len ? read_urgency(headers[HEADER_PRIORITY]) : 3;
 	caller->traceparent = caller_traceparent(headers[HEADER_TRACEPARENT]);
-	/* no part of it is ours to read; what is longer than the 512 bytes that must be passed on is left out (3.3.1.5) */
-	bool fits = caller->traceparent.len && headers[HEADER_TRACESTATE].len <= TRACESTATE_BYTES;
-	caller->tracestate = fits ? headers[HEADER_TRACESTATE] : (struct slice){ NULL, 0 };
+	caller->tracestate = (struct slice){ NULL, 0 };
+	if (caller->traceparent.len && headers[HEADER_TRACESTATE].len)
+		caller->tracestate = caller_tracestate(headers[HEADER_TRACESTATE]);
 	caller->linked = (struct slice){ NULL, 0 };
 	caller->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
 	if ((headers[HEADER_CACHE_CONTROL].len &&

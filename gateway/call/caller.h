@@ -33,6 +33,8 @@ enum outcome caller_read(struct caller *caller, const struct request *request, c
 
 /* A W3C traceparent (Trace Context, 3.2) if `value` is a valid one, else empty. */
 struct slice caller_traceparent(struct slice value);
+/* A W3C tracestate that can be passed on: of printable characters, and of 512 bytes at most; else empty. */
+struct slice caller_tracestate(struct slice value);
 
 /* The part of a key that keeps callers apart, as the tool's scope wants it. */
 struct slice caller_identity(const struct caller *caller, enum identity_scope scope);

@@ -126,17 +126,22 @@ static bool take_arguments(struct mcp_message *message, struct mcp_error *error)
 	return false;
 }
 
+/* What a string says, if it says it without escapes, which W3C's texts have no need of; else empty. */
+static struct slice plain_text(struct slice raw)
+{
+	bool plain = raw.len > 2 && json_type(raw) == JSON_STRING && !memchr(raw.at, '\\', raw.len);
+	return plain ? (struct slice){ raw.at + 1, raw.len - 2 } : (struct slice){ NULL, 0 };
+}
+
 /* The W3C trace that _meta brings is the message's own; a header's is that of the request which carries it, a link. */
 static void take_trace(struct mcp_message *message)
 {
-	struct slice raw = message->asked.traceparent, own = { NULL, 0 };
-	if (raw.len > 2 && json_type(raw) == JSON_STRING)
-		own = caller_traceparent((struct slice){ raw.at + 1, raw.len - 2 });
+	struct slice own = caller_traceparent(plain_text(message->asked.traceparent));
 	if (!own.len)
 		return;
 	message->caller.linked = message->caller.traceparent;
 	message->caller.traceparent = own;
-	message->caller.tracestate = (struct slice){ NULL, 0 }; /* it is the header's */
+	message->caller.tracestate = caller_tracestate(plain_text(message->asked.tracestate));
 }
 
 static enum mcp_taken take_call(struct mcp_message *message)

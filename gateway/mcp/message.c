@@ -48,6 +48,8 @@ static void read_meta(struct slice meta, struct mcp_request *asked)
 			asked->token = value;
 		else if (json_string_is(name, SLICE("traceparent")))
 			asked->traceparent = value;
+		else if (json_string_is(name, SLICE("tracestate")))
+			asked->tracestate = value;
 	}
 }
 

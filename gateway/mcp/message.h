@@ -31,6 +31,7 @@ struct mcp_request {
 	struct slice proposed;    /* params.protocolVersion, raw, of any type: what initialize asks for */
 	struct slice level;       /* params.level, raw, of any type: what logging/setLevel asks for */
 	struct slice traceparent; /* params._meta.traceparent, raw, of any type */
+	struct slice tracestate;  /* params._meta.tracestate, likewise */
 	struct slice token;       /* params._meta.progressToken, raw, of any type */
 	/* params._meta of 2026-07-28, raw, of any type */
 	struct slice version, capabilities, client, log_level;

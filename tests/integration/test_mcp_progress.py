@@ -167,11 +167,10 @@ def test_a_client_that_leaves_amid_progress_harms_nobody(behind, kind):
 @pytest.mark.parametrize("kind", BEHIND)
 def test_a_trace_goes_on_in_meta(behind, kind, era):
     server, gateway = behind(kind)
-    reply = call(gateway, era, {"count": 0}, {"traceparent": TRACE}).json()
-    if server:
-        assert server.calls("steps")[0].message["params"]["_meta"]["traceparent"].split("-")[1] == TRACE.split("-")[1]
-    else:
-        assert json.loads(reply["result"]["content"][0]["text"])["traceparent"].split("-")[1] == TRACE.split("-")[1]
+    for n, (state, told) in enumerate([("a=1,b=2", "a=1,b=2"), ("a=" + "x" * 511, None), (7, None), ("a=\u00e4", None)]):
+        reply = call(gateway, era, {"count": 0, "n": n}, {"traceparent": TRACE, "tracestate": state}).json()
+        meta = server.calls("steps")[-1].message["params"]["_meta"] if server else json.loads(reply["result"]["content"][0]["text"])
+        assert meta["traceparent"].split("-")[1] == TRACE.split("-")[1] and meta.get("tracestate") == told, state
 
 
 @pytest.mark.parametrize("kind", BEHIND)

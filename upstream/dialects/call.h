@@ -16,7 +16,7 @@ struct upstream_call {
 	struct slice arguments;            /* raw JSON object, checked */
 	bool repeatable;                   /* declared read-only or idempotent: sending it twice does no harm */
 	struct slice traceparent;          /* W3C, or empty; sent when the exchange is of one call */
-	struct slice tracestate;           /* likewise; over HTTP only, and not to MCP servers */
+	struct slice tracestate;           /* likewise, goes with traceparent */
 	struct slice idempotency_key;      /* or empty; likewise */
 	uint64_t caller;                   /* who asks, as a number: for `affinity: caller` */
 	uint8_t kind;         /* enum attempt_kind: why it is sent. Of the first call of an exchange counts */

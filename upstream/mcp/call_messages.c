@@ -25,7 +25,7 @@ static void put_call(const struct mcp_attempt *attempt, const struct mcp_set_ite
 	struct buf merged = BUF_INIT(SIZE_MAX / 4);
 	struct slice arguments = full_arguments(item, &merged);
 	enum mcp_era era = attempt->post.session->era;
-	mcp_put_tools_call(&request->body, era, id, blob_slice(item->route->name), arguments, attempt->set->traceparent,
+	mcp_put_tools_call(&request->body, era, id, blob_slice(item->route->name), arguments, attempt->set->trace,
 			   item->asks);
 	if (era == MCP_MODERN && item->route->schema && !merged.failed)
 		param_headers_put(blob_slice(item->route->schema), arguments, &request->headers);

@@ -166,11 +166,6 @@ void call_set_close(struct mcp_call_set *set, struct answer *answer)
 
 /* --- going --- */
 
-static struct slice empty_slice(void)
-{
-	return (struct slice){ NULL, 0 };
-}
-
 static void attempt_answered(void *context, size_t index, struct answer *answer);
 static void attempt_refused(void *context, size_t index, struct answer *answer);
 static void attempt_completed(void *context, enum outcome outcome);
@@ -188,14 +183,14 @@ static void attempt_go(struct mcp_attempt *attempt)
 		attempt->refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
 	} else {
 		for (size_t i = 0; i < attempt->count; i++)
-			calls[i] = (struct upstream_call){
-				.route = &attempt->post.route,
-				.arguments = set->items[attempt->first + i].arguments,
-				.repeatable = set->items[attempt->first + i].repeatable || attempt->resuming,
-				.traceparent = set->count == 1 ? set->traceparent : empty_slice(),
-				.idempotency_key = set->count == 1 ? set->idempotency_key : empty_slice(),
-				.kind = set->kind
-			};
+			calls[i] = (struct upstream_call){ .route = &attempt->post.route,
+							   .arguments = set->items[attempt->first + i].arguments,
+							   .repeatable = set->items[attempt->first + i].repeatable ||
+									 attempt->resuming,
+							   .traceparent = set->trace.parent,
+							   .tracestate = set->trace.state,
+							   .idempotency_key = set->idempotency_key,
+							   .kind = set->kind };
 		attempt->exchange = upstream_http.send(upstream->http, calls, attempt->count, set->end_us, &events,
 						       attempt, &attempt->refusal);
 	}
@@ -581,11 +576,19 @@ bool call_set_asks_progress(const struct mcp_call_set *set)
 	return false;
 }
 
+/* For which there is room. */
+static struct slice copy_text(struct mcp_call_set *set, struct slice text)
+{
+	const char *at = set->texts.store->bytes + set->texts.len;
+	buf_put(&set->texts, text);
+	return (struct slice){ at, text.len };
+}
+
 /* Room for all texts, counted beside what the calls hold and what is sent. NULL, or why not. */
 static struct answer *make_room(struct mcp_call_set *set, const struct upstream_call *calls)
 {
 	struct mcp_upstream *upstream = set->upstream;
-	size_t bytes = calls[0].traceparent.len + calls[0].idempotency_key.len;
+	size_t bytes = calls[0].traceparent.len + calls[0].tracestate.len + calls[0].idempotency_key.len;
 	for (size_t i = 0; i < set->count; i++)
 		bytes += calls[i].arguments.len;
 	if (bytes >= HELD_FROM_BYTES && !transport_hold_request(upstream->transport, bytes))
@@ -606,12 +609,10 @@ static void copy_texts(struct mcp_call_set *set, const struct upstream_call *cal
 		set->items[i].repeatable = calls[i].repeatable;
 		set->items[i].asks = calls[i].asks;
 	}
-	const char *at = set->texts.store->bytes + set->texts.len;
-	buf_put(&set->texts, calls[0].traceparent);
-	buf_put(&set->texts, calls[0].idempotency_key);
 	if (set->count == 1) {
-		set->traceparent = (struct slice){ at, calls[0].traceparent.len };
-		set->idempotency_key = (struct slice){ at + calls[0].traceparent.len, calls[0].idempotency_key.len };
+		set->trace.parent = copy_text(set, calls[0].traceparent);
+		set->trace.state = copy_text(set, calls[0].tracestate);
+		set->idempotency_key = copy_text(set, calls[0].idempotency_key);
 	}
 }
 

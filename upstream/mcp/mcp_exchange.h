@@ -61,9 +61,10 @@ struct mcp_call_set {
 	uint8_t kind;    /* enum attempt_kind */
 	enum mcp_set_state state;
 	struct loop_timer timer;
-	struct buf texts; /* arguments, traceparent, idempotency key */
-	size_t held;      /* bytes of it that are counted */
-	struct slice traceparent, idempotency_key;
+	struct buf texts;       /* arguments, traceparent, tracestate, idempotency key */
+	size_t held;            /* bytes of it that are counted */
+	struct mcp_trace trace; /* of one that carries a single call, as the key */
+	struct slice idempotency_key;
 	bool again;      /* it has been sent anew in another session */
 	bool extended;   /* progress has put its deadline off */
 	bool delivering; /* callbacks run; an abort only marks it */

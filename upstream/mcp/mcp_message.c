@@ -35,10 +35,9 @@ static void put_meta(struct buf *out)
 }
 
 /* The same for a call, with what it brings; a legacy call that brings nothing has none. */
-static void put_call_meta(struct buf *out, enum mcp_era era, uint64_t id, struct slice traceparent,
-			  struct mcp_asks asks)
+static void put_call_meta(struct buf *out, enum mcp_era era, uint64_t id, struct mcp_trace trace, struct mcp_asks asks)
 {
-	if (era == MCP_LEGACY && !traceparent.len && !asks.progress)
+	if (era == MCP_LEGACY && !trace.parent.len && !asks.progress)
 		return;
 	buf_put_char(out, ',');
 	buf_put(out, era == MCP_MODERN ? SLICE(META_MODERN) : SLICE("\"_meta\":{"));
@@ -50,9 +49,13 @@ static void put_call_meta(struct buf *out, enum mcp_era era, uint64_t id, struct
 		buf_put_u64(out, id);
 		before = ",";
 	}
-	if (traceparent.len) {
+	if (trace.parent.len) {
 		buf_printf(out, "%s\"traceparent\":", before);
-		json_put_string(out, traceparent);
+		json_put_string(out, trace.parent);
+	}
+	if (trace.parent.len && trace.state.len) {
+		buf_put(out, SLICE(",\"tracestate\":"));
+		json_put_string(out, trace.state);
 	}
 	buf_put_char(out, '}');
 }
@@ -108,14 +111,14 @@ void mcp_put_tools_list(struct buf *out, enum mcp_era era, uint64_t id, struct s
 }
 
 void mcp_put_tools_call(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_name, struct slice arguments,
-			struct slice traceparent, struct mcp_asks asks)
+			struct mcp_trace trace, struct mcp_asks asks)
 {
 	put_request(out, id, "tools/call");
 	buf_put(out, SLICE(",\"params\":{\"name\":"));
 	buf_put(out, raw_name);
 	buf_put(out, SLICE(",\"arguments\":"));
 	buf_put(out, arguments);
-	put_call_meta(out, era, id, traceparent, asks);
+	put_call_meta(out, era, id, trace, asks);
 	buf_put(out, SLICE("}}"));
 }
 

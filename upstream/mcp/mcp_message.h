@@ -33,10 +33,14 @@ void mcp_put_discover(struct buf *out, uint64_t id);
 void mcp_put_ping(struct buf *out, enum mcp_era era, uint64_t id);
 /* raw_cursor: empty for the first page, else the nextCursor of the page before. */
 void mcp_put_tools_list(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_cursor);
-/* arguments: one JSON object. traceparent: W3C, or empty (_meta, as in OpenTelemetry's conventions for MCP). asks: a
+/* What _meta says of the trace that a call is part of, by MCP's and OpenTelemetry's conventions: W3C's texts. */
+struct mcp_trace {
+	struct slice parent, state; /* empty: none; no state goes without a parent */
+};
+/* arguments: one JSON object. asks: a
  * token for progress is `id`; a level is asked of a modern server only, a legacy one has a level for all. */
 void mcp_put_tools_call(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_name, struct slice arguments,
-			struct slice traceparent, struct mcp_asks asks);
+			struct mcp_trace trace, struct mcp_asks asks);
 /* Modern over HTTP: a stream of list_changed notifications, which stays open. */
 void mcp_put_listen(struct buf *out, uint64_t id);
 /* Request `id` of ours is not waited for any more. No answer will come. */

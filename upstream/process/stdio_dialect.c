@@ -90,7 +90,8 @@ static void put_mcp(struct buf *body, const struct stdio_route *route, const str
 		body->failed |= all.failed;
 		arguments = buf_slice(&all);
 	}
-	mcp_put_tools_call(body, era, id, blob_slice(route->name), arguments, call->traceparent, call->asks);
+	const struct mcp_trace trace = { call->traceparent, call->tracestate };
+	mcp_put_tools_call(body, era, id, blob_slice(route->name), arguments, trace, call->asks);
 	buf_fini(&all);
 }
 

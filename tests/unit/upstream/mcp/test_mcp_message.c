@@ -37,6 +37,9 @@ static void expect_holds(const char *part)
 
 /* --- writing --- */
 
+static const struct mcp_trace untraced, traced = { { "00-1-2-01", 9 }, { NULL, 0 } },
+					stated = { { "00-1-2-01", 9 }, { "a=\"1", 4 } };
+
 static void legacy_requests_carry_no_meta(void **state)
 {
 	(void)state;
@@ -54,13 +57,14 @@ static void legacy_requests_carry_no_meta(void **state)
 	expect_written("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/list\"}");
 	mcp_put_tools_list(&out, MCP_LEGACY, 3, SLICE("\"c\\\"2\""));
 	expect_written("{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"tools/list\",\"params\":{\"cursor\":\"c\\\"2\"}}");
-	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{\"n\": 1.0}"), none, nothing);
+	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{\"n\": 1.0}"), untraced, nothing);
 	expect_written("{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"tools/call\",\"params\":{\"name\":\"echo\","
 		       "\"arguments\":{\"n\": 1.0}}}");
-	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{}"), SLICE("00-1-2-01"), all);
-	expect_holds("\"arguments\":{},\"_meta\":{\"progressToken\":4,\"traceparent\":\"00-1-2-01\"}}}");
+	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{}"), stated, all);
+	expect_holds(
+		"\"arguments\":{},\"_meta\":{\"progressToken\":4,\"traceparent\":\"00-1-2-01\",\"tracestate\":\"a=\\\"1\"}}}");
 	buf_reset(&out);
-	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{}"), SLICE("00-1-2-01"), nothing);
+	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{}"), traced, nothing);
 	expect_holds("\"_meta\":{\"traceparent\":\"00-1-2-01\"}}}");
 	buf_reset(&out);
 	mcp_put_cancelled(&out, MCP_LEGACY, 4);
@@ -90,12 +94,12 @@ static void modern_requests_say_in_meta_who_speaks_which_version(void **state)
 	mcp_put_tools_list(&out, MCP_MODERN, 3, SLICE("\"c\""));
 	expect_holds("{\"cursor\":\"c\",\"_meta\"");
 	expect_meta();
-	mcp_put_tools_call(&out, MCP_MODERN, 4, SLICE("\"echo\""), SLICE("{}"), SLICE("00-1-2-01"), all);
+	mcp_put_tools_call(&out, MCP_MODERN, 4, SLICE("\"echo\""), SLICE("{}"), traced, all);
 	expect_holds("\"traceparent\":\"00-1-2-01\"");
 	expect_holds("\"progressToken\":4,");
 	expect_holds("\"io.modelcontextprotocol/logLevel\":\"warning\",");
 	expect_meta();
-	mcp_put_tools_call(&out, MCP_MODERN, 4, SLICE("\"echo\""), SLICE("{}"), none, unasked);
+	mcp_put_tools_call(&out, MCP_MODERN, 4, SLICE("\"echo\""), SLICE("{}"), untraced, unasked);
 	assert_null(strstr(buf_cstr(&out), "logLevel"));
 	expect_meta();
 	mcp_put_listen(&out, 5);
