@@ -79,9 +79,12 @@
 	X(ALERT_CRITICAL, "alert_firing", ERROR, "alert severity subject upstream detail", "It fires, and is critical.") \
 	X(ALERT_CLEARED, "alert_cleared", INFO, "alert subject upstream seconds", "It is over, after how long.") \
 	X(ALERT_NOT_POSTED, "alert_not_posted", WARN, "message", "alerts.webhook did not take a post, and it is given up; why.") \
-	X(TRACES_NOT_SENT, "traces_not_sent", WARN, "message", "The collector of traces refused them or was not reached, and why; one line a spell.") \
+	X(TRACES_NOT_SENT, "traces_not_sent", WARN, "message", "The collector refused traces or was not reached, and why; one line a spell.") \
 	X(TRACES_SENT, "traces_sent", INFO, "message", "It takes them again.") \
 	X(TRACES_REJECTED, "traces_rejected", WARN, "message", "It took a request without some of its spans, and says why.") \
+	X(METRICS_NOT_SENT, "metrics_not_sent", WARN, "message", "The collector refused metrics or was not reached, and why; one line a spell.") \
+	X(METRICS_SENT, "metrics_sent", INFO, "message", "It takes them again.") \
+	X(METRICS_REJECTED, "metrics_rejected", WARN, "message", "It took a request without some of its data points, and says why.") \
 	X(LOG_REOPENED, "log_reopened", INFO, "message", "USR1 or HUP: the log file was closed and opened.") \
 	X(LOG_REOPEN_FAILED, "log_reopen_failed", ERROR, "message", "It could not be opened: lines go to the old one.") \
 	X(LOG_DROPPED, "log_dropped", WARN, "lines", "So many lines are missing here: the disk or the pipe was too slow.")

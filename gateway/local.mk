@@ -175,8 +175,13 @@ libgateway_a_SOURCES = \
 	gateway/tools/tool_labels.c gateway/tools/tool_labels.h \
 	gateway/tools/upstream_labels.c gateway/tools/upstream_labels.h \
 	gateway/trace/context.c gateway/trace/context.h \
+	gateway/trace/exporter.c gateway/trace/exporter.h \
 	gateway/trace/otlp.c gateway/trace/otlp.h \
-	gateway/trace/settings.h \
+	gateway/trace/otlp_metrics.c \
+	gateway/trace/otlp_values.c gateway/trace/otlp_values.h \
+	gateway/trace/reporter.c gateway/trace/reporter.h \
+	gateway/trace/sender.c gateway/trace/sender.h \
+	gateway/trace/settings.c gateway/trace/settings.h \
 	gateway/trace/traced_call.h \
 	gateway/trace/tracer.c gateway/trace/tracer.h
 
@@ -204,7 +209,7 @@ CLEANFILES += $(protobuf_made)
 %.pb-c.c %.pb-c.h: %.proto
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(PROTOC_C) --proto_path=$(top_srcdir) --c_out=. $<
 gateway/profile/pprof.$(OBJEXT): gateway/profile/pprof.pb-c.h
-gateway/trace/otlp.$(OBJEXT): gateway/trace/otlp.pb-c.h
+gateway/trace/otlp.$(OBJEXT) gateway/trace/otlp_metrics.$(OBJEXT) gateway/trace/otlp_values.$(OBJEXT): gateway/trace/otlp.pb-c.h
 
 bin_PROGRAMS += jitney
 jitney_SOURCES = gateway/main.c

@@ -225,7 +225,9 @@
 #define MCP_NOTE_KINDS(X) X(PROGRESS, "progress") X(MESSAGE, "message")
 #define MCP_NOTE_RESULTS(X) X(PASSED, "passed") X(DROPPED, "dropped")
 
-/* What became of spans for a collector of traces, and of the requests that carry them. */
+/* What a collector is told of, a thread each. */
+#define OTLP_SIGNALS(X) X(TRACES, "traces") X(METRICS, "metrics")
+/* What became of spans or data points for a collector, and of the requests that carry them. */
 #define OTLP_RESULTS(X)                                                                              \
 	X(SENT, "sent")                                                                              \
 	X(REJECTED, "rejected")       /* the collector took the request without them */              \
@@ -322,6 +324,7 @@ enum metric_label {
 	LABEL_LIMITER_STATE,
 	LABEL_LIMITER_REASON,
 	LABEL_RELOAD_RESULT,
+	LABEL_OTLP_SIGNAL,
 	LABEL_OTLP_RESULT,
 	LABEL_OTLP_REQUEST_RESULT,
 	LABEL_LIMIT,
@@ -334,6 +337,7 @@ enum metric_label {
 
 enum metric_type {
 	METRIC_COUNTER,
+	METRIC_COUNTER_SECONDS,  /* in microseconds, exposed in seconds */
 	METRIC_GAUGE,            /* the sum over the threads' parts */
 	METRIC_GAUGE_RATIO,      /* likewise; set in millionths */
 	METRIC_GAUGE_SECONDS,    /* likewise; set in microseconds, exposed in seconds */
@@ -439,8 +443,9 @@ enum metric_type {
 	X(REDIS_PURGES_KNOWN, "redis_purges_known", GAUGE, NONE, NONE, "1 while this process knows what the fleet has purged.") \
 	X(REDIS_PURGES, "redis_purges_total", COUNTER, PURGE_DIRECTION, NONE, "Purges published to the other gateways, or heard from them.") \
 	X(REDIS_LEASES, "redis_leases_total", COUNTER, LEASE_RESULT, NONE, "Fetches that one gateway makes for the fleet, by what became of them here.") \
-	X(OTLP_SPANS, "otlp_spans_total", COUNTER, OTLP_RESULT, NONE, "Spans for the collector of traces, by what became of them.") \
-	X(OTLP_REQUESTS, "otlp_requests_total", COUNTER, OTLP_REQUEST_RESULT, NONE, "Requests to the collector of traces, each try.") \
+	X(OTLP_SPANS, "otlp_spans_total", COUNTER, OTLP_RESULT, NONE, "Spans for the collector, by what became of them.") \
+	X(OTLP_POINTS, "otlp_points_total", COUNTER, OTLP_RESULT, NONE, "Data points of metrics for the collector, by what became of them.") \
+	X(OTLP_REQUESTS, "otlp_requests_total", COUNTER, OTLP_SIGNAL, OTLP_REQUEST_RESULT, "Requests to the collector, each try.") \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
 	X(ALERTS_FIRING, "alerts_firing", GAUGE, ALERT, ALERT_SEVERITY, "Of how many subjects (tools, upstreams ...) the alert fires.") \
 	X(ALERTS_POSTED, "alert_posts_total", COUNTER, ALERT_POST, NONE, "Posts to alerts.webhook, by what became of them.") \
@@ -561,6 +566,12 @@ enum mcp_method {
 	MCP_METHODS(X)
 #undef X
 	MCP_METHOD_COUNT
+};
+enum otlp_signal {
+#define X(name, word) OTLP_##name,
+	OTLP_SIGNALS(X)
+#undef X
+	OTLP_SIGNAL_COUNT
 };
 enum otlp_result {
 #define X(name, word) OTLP_##name,

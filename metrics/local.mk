@@ -5,5 +5,7 @@ libmetrics_a_SOURCES = \
 	metrics/catalogue.h \
 	metrics/history.c metrics/history.h \
 	metrics/metrics.c metrics/metrics.h \
+	metrics/process.c metrics/process.h \
 	metrics/prometheus.c \
-	metrics/shape.h
+	metrics/shape.h \
+	metrics/walk.c

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/outcome.h"
+#include "metrics/process.h"
 #include "metrics/shape.h"
 
 /* Two of today's 64-byte lines, because the hardware fetches them in pairs. */
@@ -60,6 +61,7 @@ static const char *const lease_words[] = { LEASE_RESULTS(X) };
 static const char *const mcp_method_words[] = { MCP_METHODS(X) };
 static const char *const mcp_era_words[] = { MCP_ERAS(X) };
 static const char *const mcp_note_words[] = { MCP_NOTE_KINDS(X) };
+static const char *const otlp_signal_words[] = { OTLP_SIGNALS(X) };
 static const char *const otlp_words[] = { OTLP_RESULTS(X) };
 static const char *const otlp_request_words[] = { OTLP_REQUEST_RESULTS(X) };
 static const char *const reload_words[] = { RELOAD_RESULTS(X) };
@@ -117,6 +119,7 @@ static const struct {
 	[LABEL_MCP_METHOD] = { "method", mcp_method_words, countof(mcp_method_words) },
 	[LABEL_MCP_ERA] = { "era", mcp_era_words, countof(mcp_era_words) },
 	[LABEL_MCP_NOTE] = { "notification", mcp_note_words, countof(mcp_note_words) },
+	[LABEL_OTLP_SIGNAL] = { "signal", otlp_signal_words, countof(otlp_signal_words) },
 	[LABEL_OTLP_RESULT] = { "result", otlp_words, countof(otlp_words) },
 	[LABEL_OTLP_REQUEST_RESULT] = { "result", otlp_request_words, countof(otlp_request_words) },
 	[LABEL_RELOAD_RESULT] = { "result", reload_words, countof(reload_words) },
@@ -282,7 +285,7 @@ struct metrics *metrics_new(const struct metrics_names *names)
 	metrics->seconds = make_scale(seconds_bounds, countof(seconds_bounds) - 1);
 	metrics->items = make_scale(items_bounds, countof(items_bounds) - 1);
 	metrics->bytes = make_scale(bytes_bounds, countof(bytes_bounds) - 1);
-	metrics->process_start_us = prometheus_process_start_us();
+	metrics->process_start_us = process_start_us();
 	pthread_mutex_init(&metrics->scrape, NULL);
 	if (lay_out(metrics) && copy_all_names(metrics) && number_workers(metrics))
 		metrics->scrape_meter = metrics_meter(metrics);

@@ -90,8 +90,58 @@ void metrics_descriptors(uint64_t *open, uint64_t *most);
 /* Memory that this process holds now; 0 when the system does not say. Any thread. */
 uint64_t metrics_resident_bytes(void);
 
-/* Append the exposition text, Prometheus format 0.0.4, build_info and process_* included. Of what has many series a
- * tool or endpoint (counters with a second label, histograms), those appear that are not zero. Any thread. */
+/*
+ * Reading all there is, series by series: what /metrics and every other way out of here have in common.
+ */
+struct metric_tag {
+	const char *name, *value; /* value: bytes, which need not be UTF-8 */
+};
+enum { METRIC_TAGS_MOST = 4 };
+struct metric_family {
+	const char *prefix, *name, *help; /* "jitney_", "requests_total", a sentence: static storage */
+	enum metric_type type;
+};
+struct metric_point {
+	struct metric_tag tags[METRIC_TAGS_MOST];
+	size_t tag_count;
+	/* A counter's or gauge's value, a histogram's sum; a METRIC_GAUGE's is an int64_t. Millionths where
+	 * metric_is_in_millionths. */
+	uint64_t value;
+	/* Of a histogram: bound_count + 1 numbers of observations, each at most its bound (in the unit of the value)
+	 * and over the one before; the last is over all of them. */
+	const uint64_t *bounds, *buckets;
+	size_t bound_count;
+	uint64_t count; /* their sum */
+};
+struct metrics_reader {
+	void *context;
+	void (*family)(void *context, const struct metric_family *family); /* before its points, if it has any or not */
+	void (*point)(void *context, const struct metric_family *family, const struct metric_point *point);
+};
+
+static inline bool metric_is_histogram(enum metric_type type)
+{
+	return type >= METRIC_SECONDS;
+}
+static inline bool metric_is_gauge(enum metric_type type)
+{
+	return type >= METRIC_GAUGE && type < METRIC_SECONDS;
+}
+static inline bool metric_is_in_millionths(enum metric_type type)
+{
+	return type == METRIC_SECONDS || type == METRIC_GAUGE_SECONDS || type == METRIC_GAUGE_RATIO ||
+	       type == METRIC_COUNTER_SECONDS;
+}
+
+/* Bring the figures up to date, then give all of them to the reader: the catalogue's in its order, build_info, process_*. Of
+ * what has many series a tool or endpoint (counters with a second label, histograms), those come that are not zero. What
+ * the reader is given is good during its call. Any thread. */
+void metrics_walk(struct metrics *metrics, const struct metrics_reader *reader);
+
+/* Since when counters count: when this process started, wall clock in microseconds; 0 when the system does not say. */
+uint64_t metrics_since_us(const struct metrics *metrics);
+
+/* Append the exposition text, Prometheus format 0.0.4, of what metrics_walk gives. Any thread. */
 void metrics_render(struct metrics *metrics, struct buf *out);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shape.h: what metrics.c (the cells), prometheus.c (their text) and history.c (their past) share. Nobody else includes it; outsiders use
+ * shape.h: what metrics.c (the cells), walk.c (reading them all), prometheus.c (their text) and history.c (their past) share. Nobody else includes it; outsiders use
  * metrics.h. A meter is one flat array of cells; a shape says where in it the series of one metric lie.
  */
 #ifndef JITNEY_METRICS_SHAPE_H
@@ -77,11 +77,11 @@ bool metrics_is_gone(const struct metrics *metrics, enum metric_label label, siz
 /* Sum of one cell over all meters. Any thread. */
 uint64_t metrics_sum(const struct metrics *metrics, size_t cell);
 
-/* The exposition text of the catalogue's metrics alone: depends on nothing but the cells. */
+/* The two parts of metrics_walk: the catalogue, which depends on nothing but the cells; build_info and process_*. */
+void walk_catalogue(const struct metrics *metrics, const struct metrics_reader *reader);
+void walk_process(const struct metrics *metrics, const struct metrics_reader *reader);
+/* The exposition text of either. */
 void prometheus_put_catalogue(const struct metrics *metrics, struct buf *out);
-/* build_info and process_*. */
 void prometheus_put_process(const struct metrics *metrics, struct buf *out);
-/* When this process started, wall clock in microseconds; 0 when the system does not say. */
-uint64_t prometheus_process_start_us(void);
 
 #endif

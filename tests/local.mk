@@ -133,7 +133,8 @@ unit_gateway = \
 	tests/unit/gateway/tools/test_tool_names \
 	tests/unit/gateway/tools/test_registry \
 	tests/unit/gateway/tools/test_schema \
-	tests/unit/gateway/trace/test_otlp
+	tests/unit/gateway/trace/test_otlp \
+	tests/unit/gateway/trace/test_otlp_metrics
 
 fuzz_base = \
 	tests/fuzz/fuzz_json \

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/crash.h"
 #include "base/json.h"
@@ -20,6 +21,7 @@
 #include "gateway/config/difference.h"
 #include "gateway/http/listeners.h"
 #include "gateway/tools/registry.h"
+#include "gateway/trace/exporter.h"
 
 #define WATCH "watch"                  /* who asks, when a file has changed */
 #define RETRY_US (10 * CLOCK_US_PER_S) /* to watch, where the kernel has refused */
@@ -215,11 +217,24 @@ static bool open_listeners(struct gateway *gateway, struct config *config, struc
 	return false;
 }
 
-/* What is not the workers' to take: it is the process's. */
+/* False: `errors` says why. */
+static bool prepare_traces(struct gateway *gateway, const struct config *config, struct trace_settings **traces,
+			   struct buf *errors)
+{
+	*traces = NULL;
+	if (!gateway->exporter || exporter_prepare(gateway->exporter, config->generation.traces, traces))
+		return true;
+	buf_printf(errors, "%s: tracing.otlp: cannot start a thread: %s\n", config->path, strerror(errno));
+	return false;
+}
+
+/* What is not the workers' to take: it is the process's. Takes `traces`. */
 static void use_process_settings(struct gateway *gateway, const struct generation *before,
-				 const struct generation *next, struct log_target *log)
+				 const struct generation *next, struct log_target *log, struct trace_settings *traces)
 {
 	log_change(log, next->log.level, next->log.format);
+	if (gateway->exporter)
+		exporter_use(gateway->exporter, traces);
 	atomic_store(&gateway->drain_timeout_us, next->drain_timeout_us);
 	if (before->core_dumps != next->core_dumps)
 		process_guard_memory(next);
@@ -266,18 +281,21 @@ static bool use_config(struct reload *reload, const char *who, struct config *co
 {
 	struct generation *next = &config->generation;
 	struct log_target *log;
+	struct trace_settings *traces = NULL;
 	next->number = reload->current->number + 1;
 	next->loaded_us = clock_wall_us();
 	next->asked_by = who;
 	if (!open_log(reload->current, config, &log, errors) || !open_listeners(reload->gateway, config, errors) ||
+	    !prepare_traces(reload->gateway, config, &traces, errors) ||
 	    !publish_generation(reload, config, difference, errors)) {
+		trace_settings_unref(traces);
 		gateway_unlisten(reload->gateway, next, reload->current);
 		generation_forget_listeners(next);
 		log_target_free(log);
 		config_free(config);
 		return false;
 	}
-	use_process_settings(reload->gateway, reload->current, next, log);
+	use_process_settings(reload->gateway, reload->current, next, log, traces);
 	put_in_force(reload, next);
 	return true;
 }

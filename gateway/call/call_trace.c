@@ -11,7 +11,7 @@
 #include "base/utf8.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
-#include "gateway/trace/tracer.h"
+#include "gateway/trace/exporter.h"
 
 enum {
 	KNOWN_CALLS = 200,  /* of a tool, before any of them is called slow */
@@ -27,7 +27,7 @@ struct slow_line {
 };
 
 struct trace_book {
-	struct tracer *tracer;
+	struct exporter *exporter;
 	uint64_t random;    /* splitmix64's state: ids need no secrecy, but no two may be equal */
 	uint64_t threshold; /* numbers below it are kept */
 	bool all;           /* every call is */
@@ -35,18 +35,26 @@ struct trace_book {
 	struct slow_line slow[]; /* by tool's metrics label */
 };
 
-struct trace_book *trace_book_new(struct tracer *tracer, size_t tools)
+struct trace_book *trace_book_new(struct exporter *exporter, size_t tools)
 {
 	struct trace_book *book = calloc(1, sizeof *book + tools * sizeof book->slow[0]);
 	if (!book || getrandom(&book->random, sizeof book->random, 0) < 0) {
 		free(book);
 		return NULL;
 	}
-	book->tracer = tracer;
+	book->exporter = exporter;
 	book->tools = tools;
-	book->threshold = UINT64_MAX / 100 * tracer_percent(tracer);
-	book->all = tracer_percent(tracer) == 100;
 	return book;
+}
+
+void trace_book_use(struct worker *worker, const struct trace_settings *settings)
+{
+	struct trace_book *book = settings ? worker->trace_book : NULL;
+	if (book) {
+		book->threshold = UINT64_MAX / 100 * settings->percent;
+		book->all = settings->percent == 100;
+	}
+	worker->traces = book;
 }
 
 void trace_book_free(struct trace_book *book)
@@ -179,8 +187,10 @@ static void describe_call(struct traced_call *to, const struct call *call, const
 	to->route = route_of(request, &mcp);
 	to->mcp_method = mcp ? "tools/call" : NULL;
 	copy_text(to->request_id, sizeof to->request_id, slice_of(request->id));
-	if (call->trace_parent && !mcp && request->headers[HEADER_TRACESTATE].len < sizeof to->state)
-		copy_text(to->state, sizeof to->state, request->headers[HEADER_TRACESTATE]);
+	if (call->tracestate)
+		copy_text(to->state, sizeof to->state, blob_slice(call->tracestate));
+	else if (call->trace_parent && !mcp)
+		copy_text(to->state, sizeof to->state, caller_tracestate(request->headers[HEADER_TRACESTATE]));
 	if (request->from_trusted_proxy)
 		copy_text(to->tenant, sizeof to->tenant, request->headers[HEADER_TENANT]);
 }
@@ -213,7 +223,7 @@ void call_trace_end(const struct call *call, const struct request *request, unsi
 	describe_call(&traced, call, request, call->ended_us);
 	describe_journey(&traced, call);
 	copy_text(traced.detail, sizeof traced.detail, slice_of(call->answer->detail));
-	tracer_keep(home->traces->tracer, &traced, home->meter);
+	exporter_keep(home->traces->exporter, &traced, home->meter);
 }
 
 /* What its owner knows of it is not to be read: it may be at work on it. */
@@ -227,5 +237,5 @@ void call_trace_cancelled(const struct call *call, const struct request *request
 				      .status = outcome_status(OUTCOME_CANCELLED),
 				      .cache = source_word(SOURCE_NONE) };
 	describe_call(&traced, call, request, loop_now(home->loop));
-	tracer_keep(home->traces->tracer, &traced, home->meter);
+	exporter_keep(home->traces->exporter, &traced, home->meter);
 }

@@ -3,6 +3,7 @@
 #include "gateway/call/worker.h"
 
 #include "gateway/call/await_lists.h"
+#include "gateway/call/call_trace.h"
 #include "gateway/call/provider.h"
 
 struct gateway *worker_gateway(const struct worker *worker)
@@ -81,6 +82,7 @@ static void use_generation(struct worker *worker)
 {
 	const struct generation *generation = worker_generation(worker);
 	transport_grow(worker->transport, worker_connections(worker, generation));
+	trace_book_use(worker, generation->traces);
 	if (!dispatch_open(worker->dispatch, generation))
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
 	worker->adapt(worker);

@@ -51,8 +51,9 @@ struct worker {
 	struct loop *loop;
 	uint64_t to_wall_us; /* what to add to the loop's time for the wall clock's: once a second anew */
 	struct meter *meter;
-	struct trace_book *traces;   /* NULL: calls are not traced */
-	struct recent_calls *recent; /* its calls that ended; safe inside: pages of worker 0 copy it */
+	struct trace_book *traces;     /* NULL: calls are not traced */
+	struct trace_book *trace_book; /* the same for when they are; NULL: a test's */
+	struct recent_calls *recent;   /* its calls that ended; safe inside: pages of worker 0 copy it */
 	struct key_maker *keys;
 	struct json_scratch scratch;
 	struct transport *transport;

@@ -16,6 +16,7 @@
 struct cache;
 struct disk;
 struct export;
+struct exporter;
 struct listeners;
 struct mail;
 struct observer;
@@ -23,7 +24,6 @@ struct profile_run;
 struct recent_calls;
 struct registry;
 struct reload;
-struct tracer;
 struct worker;
 
 /* What all workers share: frozen, or atomic. Made and freed by serve.c. */
@@ -41,7 +41,7 @@ struct gateway {
 	struct worker **workers;        /* c: config->workers of them */
 	uint64_t started_us;            /* c */
 	struct http_shared http_shared; /* a */
-	struct tracer *tracer;          /* c; safe inside; NULL: calls are not traced */
+	struct exporter *exporter;      /* c; safe inside; NULL: a test's */
 	struct observer *observer;      /* c; safe inside: admin/observer.h */
 	_Atomic(struct catalogue *)
 		observed;            /* a: a reference to the newest one, for the observer; NULL: it has that */

@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * check_tracing.c: where traces go. What the file does not say comes from the environment, by the names that OpenTelemetry
- * has given it: OTEL_EXPORTER_OTLP_ENDPOINT and _HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_SDK_DISABLED.
+ * has given it: OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS and _TIMEOUT, OTEL_METRIC_EXPORT_INTERVAL,
+ * OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_SDK_DISABLED.
  */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 
 #include "base/hex.h"
 #include "gateway/config/config_private.h"
 #include "gateway/trace/settings.h"
 
-enum { PAIR_BYTES = 4096, ATTRIBUTES_MOST = 24, OWN_ATTRIBUTES = 5 };
+enum { PAIR_BYTES = 4096, ATTRIBUTES_MOST = 24, OWN_ATTRIBUTES = 4, MS_MOST = 24 * 60 * 60 * 1000 };
+enum { TIMEOUT_MS = 10 * 1000, TIMEOUT_MS_LEAST = 1, INTERVAL_MS = 60 * 1000, INTERVAL_MS_LEAST = 100 };
 
 #define ENDPOINT "OTEL_EXPORTER_OTLP_ENDPOINT"
 #define HEADERS "OTEL_EXPORTER_OTLP_HEADERS"
+#define TIMEOUT "OTEL_EXPORTER_OTLP_TIMEOUT"
+#define INTERVAL "OTEL_METRIC_EXPORT_INTERVAL"
 #define ATTRIBUTES "OTEL_RESOURCE_ATTRIBUTES"
 
 /* NULL: not set, or empty, which is the same to OpenTelemetry. */
@@ -24,11 +30,23 @@ static const char *read_environment(const char *name)
 	return value && *value ? value : NULL;
 }
 
+/* A number of milliseconds; as it is without the variable. False: it says something else. */
+static bool read_milliseconds(const char *name, unsigned long least, unsigned long without, uint64_t *us)
+{
+	const char *text = read_environment(name);
+	char *end = NULL;
+	errno = 0;
+	unsigned long ms = text && *text >= '0' && *text <= '9' ? strtoul(text, &end, 10) : 0;
+	bool good = end && *end == '\0' && errno == 0 && ms >= least && ms <= MS_MOST;
+	*us = (good ? ms : without) * 1000;
+	return good || !text;
+}
+
 /* NULL: calls are not traced. */
 static const char *choose_endpoint(const struct config *config)
 {
 	const char *disabled = read_environment("OTEL_SDK_DISABLED");
-	const char *endpoint = config->tracing.endpoint;
+	const char *endpoint = config->generation.tracing.endpoint;
 	if (endpoint)
 		return strcmp(endpoint, "off") == 0 ? NULL : endpoint;
 	return disabled && strcasecmp(disabled, "true") == 0 ? NULL : read_environment(ENDPOINT);
@@ -93,6 +111,15 @@ static void check_headers(struct config_load *load, const struct node *root)
 				     "must be name=value pairs with commas between them, 32 at most");
 }
 
+static void check_milliseconds(struct config_load *load, const struct node *root, const char *name, unsigned long least)
+{
+	uint64_t us;
+	char why[100];
+	snprintf(why, sizeof why, "must be a number of milliseconds from %lu to %d", least, MS_MOST);
+	if (!read_milliseconds(name, least, least, &us))
+		complain_of_variable(load, root, name, why);
+}
+
 void config_check_tracing(struct config_load *load, const struct node *root)
 {
 	const struct config *config = load->config;
@@ -107,8 +134,11 @@ void config_check_tracing(struct config_load *load, const struct node *root)
 		else
 			complain_of_variable(load, root, ENDPOINT, why);
 	}
-	if (!config->tracing.header_count)
+	if (!config->generation.tracing.header_count)
 		check_headers(load, root);
+	check_milliseconds(load, root, TIMEOUT, TIMEOUT_MS_LEAST);
+	if (config->generation.tracing.metrics)
+		check_milliseconds(load, root, INTERVAL, INTERVAL_MS_LEAST);
 }
 
 /* --- what follows --- */
@@ -122,8 +152,7 @@ static void put_attribute(struct trace_settings *settings, struct trace_attribut
 
 static bool is_own(const char *name, const char *service)
 {
-	return strcmp(name, "service.version") == 0 || strcmp(name, "service.instance.id") == 0 ||
-	       (service && strcmp(name, "service.name") == 0);
+	return strcmp(name, "service.version") == 0 || (service && strcmp(name, "service.name") == 0);
 }
 
 /* What the environment says of us goes before what we say ourselves, but for the version. */
@@ -133,8 +162,7 @@ static void fill_attributes(struct config_load *load, struct trace_settings *set
 	const char *service = read_environment("OTEL_SERVICE_NAME");
 	struct slice rest = slice_of(read_environment(ATTRIBUTES));
 	bool named = service != NULL, wrong;
-	uint64_t instance[2] = { 0 };
-	if (!all || getrandom(instance, sizeof instance, 0) < 0)
+	if (!all)
 		return;
 	settings->attributes = all;
 	put_attribute(settings, all, "service.name", service ? arena_text(load->arena, slice_of(service)) : NULL);
@@ -148,9 +176,6 @@ static void fill_attributes(struct config_load *load, struct trace_settings *set
 	if (!named)
 		put_attribute(settings, all, "service.name", "jitney");
 	put_attribute(settings, all, "service.version", JITNEY_VERSION);
-	put_attribute(settings, all, "service.instance.id",
-		      arena_printf(load->arena, "%016llx%016llx", (unsigned long long)instance[0],
-				   (unsigned long long)instance[1]));
 	put_attribute(settings, all, "telemetry.sdk.name", "jitney");
 	put_attribute(settings, all, "telemetry.sdk.language", "c");
 }
@@ -162,8 +187,8 @@ static void fill_headers(struct config_load *load, struct trace_settings *settin
 	struct slice rest = slice_of(read_environment(HEADERS));
 	struct trace_attribute pair;
 	bool wrong;
-	settings->headers = config->tracing.headers;
-	settings->header_count = config->tracing.header_count;
+	settings->headers = config->generation.tracing.headers;
+	settings->header_count = config->generation.tracing.header_count;
 	if (settings->header_count || !all)
 		return;
 	settings->headers = all;
@@ -184,12 +209,15 @@ void config_finish_tracing(struct config_load *load)
 	while (path.len && path.at[path.len - 1] == '/')
 		path.len--;
 	settings->server = arena_text(load->arena, (struct slice){ endpoint, server_len });
-	settings->path = arena_printf(load->arena, "%.*s/v1/traces", SLICE_ARG(path));
+	settings->path = arena_text(load->arena, path);
 	settings->shown = secrets_shown(&config->secrets, endpoint);
 	if (settings->shown == endpoint)
 		settings->shown = settings->server;
-	settings->percent = config->tracing.percent;
+	settings->percent = config->generation.tracing.percent;
+	settings->metrics = config->generation.tracing.metrics;
+	read_milliseconds(TIMEOUT, TIMEOUT_MS_LEAST, TIMEOUT_MS, &settings->timeout_us);
+	read_milliseconds(INTERVAL, INTERVAL_MS_LEAST, INTERVAL_MS, &settings->interval_us);
 	fill_headers(load, settings);
 	fill_attributes(load, settings);
-	config->traces = settings;
+	config->generation.traces = settings;
 }

@@ -116,6 +116,14 @@ struct generation {
 	struct generation *redis_of;  /* kept: where `redis` stands, if that is an older one; else NULL */
 	struct alert_options alerts[ALERT_COUNT];
 	struct alert_webhook_options webhook;
+	struct {
+		const char *endpoint; /* NULL: the environment's; "off": none */
+		const struct upstream_header *headers;
+		size_t header_count;
+		unsigned percent;
+		bool metrics;
+	} tracing;                           /* tracing.otlp as written; see traces */
+	const struct trace_settings *traces; /* NULL: calls are not traced */
 	unsigned metrics_on;                 /* enum metrics_on */
 	bool access_log;                     /* a line in the log for each request */
 	bool watch;                          /* the file, and those it names, are watched */
@@ -154,15 +162,8 @@ struct config {
 	const char *warnings;        /* what ought to be written another way, a line each, for stderr; NULL: nothing */
 	unsigned workers;            /* >= 1; auto has been resolved */
 	const char *takeover_socket; /* as written: a path, "auto" or "off" */
-	struct disk_settings disk_options; /* cache.disk as written; see disk */
-	struct disk_settings *disk;        /* NULL: no disk tier */
-	struct {
-		const char *endpoint; /* NULL: the environment's; "off": none */
-		const struct upstream_header *headers;
-		size_t header_count;
-		unsigned percent;
-	} tracing;                          /* tracing.otlp as written; see traces */
-	struct trace_settings *traces;      /* NULL: calls are not traced */
+	struct disk_settings disk_options;  /* cache.disk as written; see disk */
+	struct disk_settings *disk;         /* NULL: no disk tier */
 	struct generation generation;       /* whose last holder frees all of this */
 	atomic_size_t supervisors;          /* a: generation_keep's, and one for all holders of the generation */
 	struct arena *arena;                /* owns every string and array above */

@@ -140,7 +140,7 @@ void config_finish_redis(struct config_load *load);
 
 /* What the table of options cannot say; faults are added to the load. */
 void config_check_tracing(struct config_load *load, const struct node *root);
-/* Fill in config->traces, if calls are traced. */
+/* Fill in generation.traces, if calls are traced. */
 void config_finish_tracing(struct config_load *load);
 
 /* --- check_disk.c --- */

@@ -145,14 +145,16 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("log.file", TEXT, config, generation.log.file, "bytes", 1, 4096, "stderr", NULL,                                        \
 	  "stderr, stdout, or a path that is appended to.")                                                            \
 	V("log.access", BOOL, config, generation.access_log, "", 0, 0, "true", NULL, "One line per finished request.")            \
-	B("tracing", BLOCK, 0, "Where the time of single calls went, for a collector of traces.")                      \
+	B("tracing", BLOCK, 0, "What a collector (OpenTelemetry) is told: where the time of single calls went, and metrics.")                      \
 	B("tracing.otlp", BLOCK, 0, "By OpenTelemetry's protocol (OTLP), over HTTP with protobuf.")                    \
-	V("tracing.otlp.endpoint", TEXT, config, tracing.endpoint, "bytes", 1, 2048, "($OTEL_EXPORTER_OTLP_ENDPOINT)", \
-	  NULL, "URL of the collector, to which /v1/traces is added; off: none, whatever the environment says.")       \
-	L("tracing.otlp.headers", HEADERS, config, tracing.headers, tracing.header_count, 0, 32,                       \
+	V("tracing.otlp.endpoint", TEXT, config, generation.tracing.endpoint, "bytes", 1, 2048, "($OTEL_EXPORTER_OTLP_ENDPOINT)", \
+	  NULL, "URL of the collector, to which /v1/traces and /v1/metrics are added; off: none, whatever the environment says.")       \
+	L("tracing.otlp.headers", HEADERS, config, generation.tracing.headers, generation.tracing.header_count, 0, 32,                       \
 	  NULL, "Headers sent with every request to the collector; without any, those of $OTEL_EXPORTER_OTLP_HEADERS.") \
-	V("tracing.otlp.sample", PERCENT, config, tracing.percent, "", 0, 100, "1%", NULL,                             \
+	V("tracing.otlp.sample", PERCENT, config, generation.tracing.percent, "", 0, 100, "1%", NULL,                             \
 	  "Of the calls whose caller does not say (traceparent) whether they are traced; failed, slow and split ones always are.") \
+	V("tracing.otlp.metrics", BOOL, config, generation.tracing.metrics, "", 0, 0, "false", NULL,                   \
+	  "All metrics of /metrics are sent there too, every minute or as $OTEL_METRIC_EXPORT_INTERVAL says.")         \
 	B("limits", BLOCK, 0, "What a client may ask of the gateway.")                                                 \
 	V("limits.body", SIZE, config, generation.http.body_bytes, "bytes", 1, B_GIB(1), "8MiB", NULL,                          \
 	  "The longest request body; more is refused with 413.")                                                       \

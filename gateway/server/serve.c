@@ -22,7 +22,7 @@
 #include "gateway/call/listening.h"
 #include "gateway/call/provider.h"
 #include "gateway/tools/registry.h"
-#include "gateway/trace/tracer.h"
+#include "gateway/trace/exporter.h"
 #include "gateway/server/main_thread.h"
 #include "gateway/server/takeover.h"
 #include "gateway/server/seats.h"
@@ -99,7 +99,7 @@ static bool make_gateway(struct process *process)
 	    !(gateway->reload = reload_new(gateway)) || !gateway_seat(gateway, &config->generation) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain_of("cannot start", "out of memory");
-	if (config->traces && !(gateway->tracer = tracer_new(config->traces, gateway->metrics)))
+	if (!(gateway->exporter = exporter_new(gateway->metrics)))
 		return complain_of("cannot start", "out of memory");
 	registry_load(gateway->registry);
 	if (!(gateway->observer = observer_new(gateway)))
@@ -251,8 +251,10 @@ static bool start_threads(struct process *process, unsigned *started)
 	for (*started = 0; *started < gateway->config->workers; ++*started)
 		if (!worker_start(gateway->workers[*started]))
 			return false;
-	if (gateway->tracer && !tracer_start(gateway->tracer))
+	struct trace_settings *traces;
+	if (!exporter_prepare(gateway->exporter, process->config->generation.traces, &traces))
 		return false;
+	exporter_use(gateway->exporter, traces);
 	return registry_start(gateway->registry, gateway_offer_catalogue, gateway) && reload_start(gateway->reload) &&
 	       observer_start(gateway->observer) && (process->takeover || !gateway->disk || disk_start(gateway->disk));
 }
@@ -304,7 +306,7 @@ static bool run_process(struct process *process, const sigset_t *signals)
 	observer_stop(gateway->observer);
 	export_end(gateway);
 	profile_end(gateway);
-	tracer_stop(gateway->tracer);
+	exporter_stop(gateway->exporter);
 	process->hangs |= gateway->disk && !disk_stop(gateway->disk);
 	main_thread_free(main_thread);
 	return ok;
@@ -353,7 +355,7 @@ static void stop_process(struct process *process)
 	disk_free(gateway->disk);
 	cache_free(gateway->cache);
 	observer_free(gateway->observer);
-	tracer_free(gateway->tracer);
+	exporter_free(gateway->exporter);
 	metrics_free(gateway->metrics);
 	gateway->settled = true;
 	reload_free(gateway->reload);

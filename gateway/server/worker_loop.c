@@ -63,9 +63,10 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->recent = recent_calls_new();
-	if (gateway->tracer &&
-	    !(worker->traces = trace_book_new(gateway->tracer, registry_tool_room(gateway->registry))))
+	if (gateway->exporter &&
+	    !(worker->trace_book = trace_book_new(gateway->exporter, registry_tool_room(gateway->registry))))
 		goto fail;
+	trace_book_use(worker, worker_generation(worker)->traces);
 	worker->keys = key_maker_new(KEY_SLOTS, worker_generation(worker)->limits.json_depth);
 	if (!worker->loop || !worker->meter || !worker->recent || !worker->keys)
 		goto fail;
@@ -378,7 +379,7 @@ void worker_free(struct worker *worker)
 	catalogue_drop(worker->catalogue, worker->index);
 	catalogue_retire(worker->catalogue);
 	recent_calls_free(worker->recent);
-	trace_book_free(worker->traces);
+	trace_book_free(worker->trace_book);
 	key_maker_free(worker->keys);
 	json_scratch_fini(&worker->scratch);
 	loop_free(worker->loop);

@@ -7,8 +7,8 @@
 
 #include <stdio.h>
 
-#include "base/arena.h"
 #include "gateway/trace/otlp.pb-c.h"
+#include "gateway/trace/otlp_values.h"
 
 enum { ATTRIBUTES_MOST = 28, SPANS_OF_CALL = 3, TRACE_ID_BYTES = 16, SPAN_ID_BYTES = 8 };
 
@@ -26,7 +26,7 @@ static const char *const reasons[] = {
 #undef X
 };
 
-/* --- values --- */
+/* --- spans --- */
 
 static ProtobufCBinaryData put_id(struct encoder *encoder, uint64_t first, uint64_t second, size_t bytes)
 {
@@ -47,65 +47,6 @@ static ProtobufCBinaryData put_span_id(struct encoder *encoder, uint64_t span)
 {
 	return span ? put_id(encoder, span, 0, SPAN_ID_BYTES) : (ProtobufCBinaryData){ 0, NULL };
 }
-
-/* A list that is filled up to ATTRIBUTES_MOST. */
-struct attributes {
-	struct encoder *encoder;
-	Otlp__KeyValue **all;
-	size_t count;
-};
-
-static struct attributes begin_attributes(struct encoder *encoder)
-{
-	return (struct attributes){ encoder, arena_array(encoder->arena, ATTRIBUTES_MOST, sizeof(Otlp__KeyValue *)),
-				    0 };
-}
-
-/* NULL: out of memory. */
-static Otlp__AnyValue *add_attribute(struct attributes *list, const char *name)
-{
-	struct arena *arena = list->encoder->arena;
-	Otlp__KeyValue *pair = arena_alloc(arena, sizeof *pair);
-	Otlp__AnyValue *value = arena_alloc(arena, sizeof *value);
-	if (!list->all || !pair || !value || list->count == ATTRIBUTES_MOST)
-		return NULL;
-	*pair = (Otlp__KeyValue)OTLP__KEY_VALUE__INIT;
-	*value = (Otlp__AnyValue)OTLP__ANY_VALUE__INIT;
-	pair->key = (char *)name;
-	pair->value = value;
-	list->all[list->count++] = pair;
-	return value;
-}
-
-/* Nothing for an empty text. */
-static void put_text(struct attributes *list, const char *name, const char *text)
-{
-	Otlp__AnyValue *value = text && *text ? add_attribute(list, name) : NULL;
-	if (!value)
-		return;
-	value->value_case = OTLP__ANY_VALUE__VALUE_STRING_VALUE;
-	value->string_value = (char *)text;
-}
-
-static void put_number(struct attributes *list, const char *name, uint64_t number)
-{
-	Otlp__AnyValue *value = add_attribute(list, name);
-	if (!value)
-		return;
-	value->value_case = OTLP__ANY_VALUE__VALUE_INT_VALUE;
-	value->int_value = (int64_t)number;
-}
-
-static void put_seconds(struct attributes *list, const char *name, uint64_t us)
-{
-	Otlp__AnyValue *value = add_attribute(list, name);
-	if (!value)
-		return;
-	value->value_case = OTLP__ANY_VALUE__VALUE_DOUBLE_VALUE;
-	value->double_value = (double)us / 1e6;
-}
-
-/* --- spans --- */
 
 /* NULL: out of memory. */
 static Otlp__Span *begin_span(struct encoder *encoder, const struct trace_context *context, uint64_t parent,
@@ -182,11 +123,11 @@ static void add_event(struct encoder *encoder, Otlp__Span *span, uint64_t at_us,
 
 static void put_tool(struct attributes *list, const struct traced_call *call)
 {
-	put_text(list, "gen_ai.operation.name", "execute_tool");
-	put_text(list, "gen_ai.tool.name", call->tool);
-	put_text(list, "mcp.method.name", call->mcp_method);
+	attributes_put_text(list, "gen_ai.operation.name", "execute_tool");
+	attributes_put_text(list, "gen_ai.tool.name", call->tool);
+	attributes_put_text(list, "mcp.method.name", call->mcp_method);
 	if (call->outcome != OUTCOME_OK)
-		put_text(list, "error.type", outcome_word(call->outcome));
+		attributes_put_text(list, "error.type", outcome_word(call->outcome));
 }
 
 static void put_call_span(struct encoder *encoder, const struct traced_call *call)
@@ -194,21 +135,21 @@ static void put_call_span(struct encoder *encoder, const struct traced_call *cal
 	const char *name =
 		arena_printf(encoder->arena, "%s %s", call->mcp_method ? call->mcp_method : "execute_tool", call->tool);
 	Otlp__Span *span = begin_span(encoder, &call->context, call->parent, OTLP__SPAN_KIND__SPAN_KIND_SERVER, name);
-	struct attributes list = begin_attributes(encoder);
+	struct attributes list = attributes_begin(encoder->arena, ATTRIBUTES_MOST);
 	if (!span)
 		return;
 	put_tool(&list, call);
-	put_text(&list, "http.request.method", "POST");
-	put_text(&list, "http.route", call->route);
-	put_number(&list, "http.response.status_code", call->status);
-	put_number(&list, "http.response.body.size", call->bytes);
-	put_text(&list, "network.protocol.name", "http");
-	put_text(&list, "jitney.request_id", call->request_id);
-	put_text(&list, "jitney.tenant", call->tenant);
-	put_text(&list, "jitney.cache", call->cache);
-	put_text(&list, "jitney.kept", reasons[call->reason]);
+	attributes_put_text(&list, "http.request.method", "POST");
+	attributes_put_text(&list, "http.route", call->route);
+	attributes_put_number(&list, "http.response.status_code", call->status);
+	attributes_put_number(&list, "http.response.body.size", call->bytes);
+	attributes_put_text(&list, "network.protocol.name", "http");
+	attributes_put_text(&list, "jitney.request_id", call->request_id);
+	attributes_put_text(&list, "jitney.tenant", call->tenant);
+	attributes_put_text(&list, "jitney.cache", call->cache);
+	attributes_put_text(&list, "jitney.kept", reasons[call->reason]);
 	if (call->look_us)
-		put_seconds(&list, "jitney.look_up_seconds", call->look_us);
+		attributes_put_seconds(&list, "jitney.look_up_seconds", call->look_us);
 	put_status(encoder, span, call);
 	span->trace_state = (char *)call->state;
 	if (trace_context_is_there(&call->link))
@@ -219,22 +160,22 @@ static void put_call_span(struct encoder *encoder, const struct traced_call *cal
 /* "waited 2.1 ms, left with 30 others": what of a call's time was the bus. */
 static void add_departure(struct encoder *encoder, Otlp__Span *span, const struct traced_call *call)
 {
-	struct attributes list = begin_attributes(encoder);
-	put_text(&list, "jitney.message",
-		 arena_printf(encoder->arena, "waited %.1f ms, left with %u others", (double)call->waited_us / 1e3,
-			      call->items - 1));
-	put_seconds(&list, "jitney.waited_seconds", call->waited_us);
-	put_number(&list, "jitney.batch.others", call->items - 1);
+	struct attributes list = attributes_begin(encoder->arena, ATTRIBUTES_MOST);
+	attributes_put_text(&list, "jitney.message",
+			    arena_printf(encoder->arena, "waited %.1f ms, left with %u others",
+					 (double)call->waited_us / 1e3, call->items - 1));
+	attributes_put_seconds(&list, "jitney.waited_seconds", call->waited_us);
+	attributes_put_number(&list, "jitney.batch.others", call->items - 1);
 	add_event(encoder, span, call->left_us, "left", &list);
 }
 
 static void put_exchange(struct attributes *list, const struct traced_call *call)
 {
-	put_text(list, "jitney.upstream", call->upstream);
-	put_text(list, "jitney.dialect", call->dialect);
-	put_text(list, "network.transport", call->stdio ? "pipe" : "tcp");
-	put_number(list, "jitney.batch.id", call->batch);
-	put_number(list, "jitney.batch.size", call->items);
+	attributes_put_text(list, "jitney.upstream", call->upstream);
+	attributes_put_text(list, "jitney.dialect", call->dialect);
+	attributes_put_text(list, "network.transport", call->stdio ? "pipe" : "tcp");
+	attributes_put_number(list, "jitney.batch.id", call->batch);
+	attributes_put_number(list, "jitney.batch.size", call->items);
 }
 
 static struct trace_context exchange_context(const struct encoder *encoder, const struct traced_call *call)
@@ -261,14 +202,14 @@ static void put_attempt_span(struct encoder *encoder, const struct traced_call *
 		begin_span(encoder, &context, call->context.span,
 			   call->shared ? OTLP__SPAN_KIND__SPAN_KIND_INTERNAL : OTLP__SPAN_KIND__SPAN_KIND_CLIENT,
 			   arena_printf(encoder->arena, "%s %s", call->dialect, call->upstream));
-	struct attributes list = begin_attributes(encoder);
+	struct attributes list = attributes_begin(encoder->arena, ATTRIBUTES_MOST);
 	if (!span)
 		return;
 	put_tool(&list, call);
 	put_exchange(&list, call);
 	if (call->attempts > 1)
-		put_number(&list, "http.request.resend_count", call->attempts - 1);
-	put_text(&list, "jitney.joined", call->shared ? "another call's" : NULL);
+		attributes_put_number(&list, "http.request.resend_count", call->attempts - 1);
+	attributes_put_text(&list, "jitney.joined", call->shared ? "another call's" : NULL);
 	put_status(encoder, span, call);
 	add_departure(encoder, span, call);
 	if (call->items > 1)
@@ -297,7 +238,7 @@ static void put_exchange_span(struct encoder *encoder, const struct traced_call 
 		return;
 	Otlp__Span *span = begin_span(encoder, &context, 0, OTLP__SPAN_KIND__SPAN_KIND_INTERNAL,
 				      arena_printf(encoder->arena, "exchange %s", first->upstream));
-	struct attributes list = begin_attributes(encoder);
+	struct attributes list = attributes_begin(encoder->arena, ATTRIBUTES_MOST);
 	if (!span)
 		return;
 	uint64_t until_us = first->left_us + first->upstream_us;
@@ -309,22 +250,12 @@ static void put_exchange_span(struct encoder *encoder, const struct traced_call 
 		until_us = call->left_us + call->upstream_us > until_us ? call->left_us + call->upstream_us : until_us;
 	}
 	put_exchange(&list, first);
-	put_number(&list, "jitney.batch.kept", span->n_links);
+	attributes_put_number(&list, "jitney.batch.kept", span->n_links);
 	otlp->exchanges[otlp->exchange_next++ % OTLP_EXCHANGES_KNOWN] = first->batch;
 	end_span(encoder, span, &list, first->left_us, until_us);
 }
 
 /* --- requests --- */
-
-static void put_resource(struct encoder *encoder, Otlp__Resource *resource)
-{
-	const struct trace_settings *settings = encoder->otlp->settings;
-	struct attributes list = begin_attributes(encoder);
-	for (size_t i = 0; i < settings->attribute_count; i++)
-		put_text(&list, settings->attributes[i].name, settings->attributes[i].value);
-	resource->attributes = list.all;
-	resource->n_attributes = list.count;
-}
 
 static void put_spans(struct encoder *encoder, const struct traced_calls *calls)
 {
@@ -338,34 +269,26 @@ static void put_spans(struct encoder *encoder, const struct traced_calls *calls)
 	}
 }
 
-static void pack_request(struct encoder *encoder, struct buf *out)
+static void pack_request(struct encoder *encoder, const struct trace_settings *settings, struct buf *out)
 {
-	Otlp__Resource resource = OTLP__RESOURCE__INIT;
-	Otlp__InstrumentationScope scope = OTLP__INSTRUMENTATION_SCOPE__INIT;
+	struct otlp_origin origin;
 	Otlp__ScopeSpans scope_spans = OTLP__SCOPE_SPANS__INIT, *scopes[] = { &scope_spans };
 	Otlp__ResourceSpans resource_spans = OTLP__RESOURCE_SPANS__INIT, *resources[] = { &resource_spans };
 	Otlp__ExportTraceServiceRequest request = OTLP__EXPORT_TRACE_SERVICE_REQUEST__INIT;
-	put_resource(encoder, &resource);
-	scope.name = (char *)"jitney";
-	scope.version = (char *)JITNEY_VERSION;
-	scope_spans.scope = &scope;
+	otlp_put_origin(encoder->arena, settings, encoder->otlp->instance, &origin);
+	scope_spans.scope = origin.scope;
 	scope_spans.spans = encoder->spans;
 	scope_spans.n_spans = encoder->count;
-	resource_spans.resource = &resource;
+	resource_spans.resource = origin.resource;
 	resource_spans.scope_spans = scopes;
 	resource_spans.n_scope_spans = 1;
 	request.resource_spans = resources;
 	request.n_resource_spans = 1;
-	size_t bytes = otlp__export_trace_service_request__get_packed_size(&request);
-	if (arena_failed(encoder->arena) || !buf_reserve(out, bytes)) {
-		out->failed = true;
-		return;
-	}
-	otlp__export_trace_service_request__pack(&request, (uint8_t *)out->store->bytes + out->len);
-	out->len += bytes;
+	otlp_pack(encoder->arena, &request.base, out);
 }
 
-size_t otlp_put_request(struct otlp *otlp, const struct traced_calls *calls, struct buf *out)
+size_t otlp_put_request(struct otlp *otlp, const struct trace_settings *settings, const struct traced_calls *calls,
+			struct buf *out)
 {
 	size_t most = 0;
 	const struct traced_call *call;
@@ -378,7 +301,7 @@ size_t otlp_put_request(struct otlp *otlp, const struct traced_calls *calls, str
 	encoder.spans = arena_array(encoder.arena, most, sizeof *encoder.spans);
 	if (encoder.spans && encoder.no_text) {
 		put_spans(&encoder, calls);
-		pack_request(&encoder, out);
+		pack_request(&encoder, settings, out);
 	} else {
 		out->failed = true;
 	}
@@ -390,15 +313,14 @@ bool otlp_read_answer(struct slice body, uint64_t *rejected, char *why, size_t w
 {
 	*rejected = 0;
 	*why = '\0';
-	Otlp__ExportTraceServiceResponse *answer =
-		otlp__export_trace_service_response__unpack(NULL, body.len, (const uint8_t *)body.at);
+	Otlp__ExportResponse *answer = otlp__export_response__unpack(NULL, body.len, (const uint8_t *)body.at);
 	if (!answer)
 		return false;
-	const Otlp__ExportTracePartialSuccess *part = answer->partial_success;
-	if (part && part->rejected_spans > 0)
-		*rejected = (uint64_t)part->rejected_spans;
+	const Otlp__ExportPartialSuccess *part = answer->partial_success;
+	if (part && part->rejected > 0)
+		*rejected = (uint64_t)part->rejected;
 	if (part)
 		snprintf(why, why_bytes, "%s", part->error_message);
-	otlp__export_trace_service_response__free_unpacked(answer, NULL);
+	otlp__export_response__free_unpacked(answer, NULL);
 	return true;
 }

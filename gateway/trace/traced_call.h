@@ -58,4 +58,6 @@ struct traced_call {
 };
 TAILQ_HEAD(traced_calls, traced_call);
 
+enum { TRACE_QUEUE_CALLS = 2048 }; /* that wait to be sent: about 2.7 MiB */
+
 #endif

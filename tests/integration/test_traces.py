@@ -164,13 +164,15 @@ def test_the_slow_ones_of_a_tool_are_kept(traced, collector, provider):
 def test_mcp_names_its_parent_in_meta_and_the_request_is_a_link(traced, collector, provider):
     gateway = traced("0%")
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
-            "params": {"name": "write", "arguments": {}, "_meta": {"traceparent": PARENT}}}
+            "params": {"name": "write", "arguments": {}, "_meta": {"traceparent": PARENT, "tracestate": "a=1"}}}
     other = "00-11111111111111111111111111111111-2222222222222222-01"
     gateway.request("POST", "/mcp", json.dumps(body),
-                    {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", "traceparent": other})
+                    {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", "traceparent": other,
+                     "tracestate": "b=2"})
     spans = collector.until(lambda found: named(found, "tools/call write"), "the call has come")
     call, = named(spans, "tools/call write")
     assert (call.trace, call.parent) == (TRACE, SPAN) and call.links == [("1" * 32, "2" * 16)]
+    assert call.state == provider.deliveries[-1].headers["tracestate"] == "a=1", "the message's, not that of the request which carried it"
     assert call.attributes["mcp.method.name"] == "tools/call" and call.attributes["http.route"] == "/mcp"
 
 

@@ -200,11 +200,11 @@ bool client_fetch(const struct client_request *request, struct client_reply *rep
 	struct fetch fetch = { .reply = reply, .url = BUF_INIT(SIZE_MAX / 4) };
 	bool ok = set_up(&fetch, request);
 	CURLcode code = ok ? curl_easy_perform(fetch.easy) : CURLE_OK;
+	if (ok)
+		read_reply(&fetch);
 	if (!ok)
 		snprintf(error, error_bytes, "out of memory");
-	else if (code == CURLE_OK)
-		read_reply(&fetch);
-	else
+	else if (code != CURLE_OK)
 		explain_failure(&fetch, request, code, error, error_bytes);
 	curl_easy_cleanup(fetch.easy);
 	curl_slist_free_all(fetch.headers);

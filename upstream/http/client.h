@@ -37,8 +37,8 @@ struct client_wanted {
 };
 
 struct client_reply {
-	unsigned status;
-	struct buf body;              /* initialised by the caller: its max is the cap; the caller's to free */
+	unsigned status; /* set, as `wanted` is, also where the fetch fails behind the head of an answer; else 0 then */
+	struct buf body; /* initialised by the caller: its max is the cap; the caller's to free */
 	struct client_wanted *wanted; /* by the caller */
 	size_t wanted_count;
 	/* If set, the body of a 200 goes here, piece by piece, instead of into `body`. False: enough, the fetch fails.

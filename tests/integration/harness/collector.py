@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A collector of traces (OTLP over HTTP with protobuf): keeps what it is sent, and answers as the test wants.
-Messages: https://github.com/open-telemetry/opentelemetry-proto, trace/v1/trace.proto."""
+"""A collector (OTLP over HTTP with protobuf): keeps what it is sent, and answers as the test wants.
+Messages: https://github.com/open-telemetry/opentelemetry-proto, trace/v1/trace.proto and metrics/v1/metrics.proto."""
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -41,6 +42,44 @@ class Span:
 
     def __repr__(self):
         return f"<{self.kind} {self.name} {self.attributes}>"
+
+
+class Point:
+    """A data point of metrics/v1/metrics.proto: NumberDataPoint or HistogramDataPoint."""
+
+    def __init__(self, metric, kind, data, resource):
+        message = fields(data)
+        self.name, self.kind, self.unit, self.resource = text(metric, 1), kind, text(metric, 3), resource
+        self.tags = attributes(message.get(9 if kind == "histogram" else 7, []))
+        self.start, self.time = message.get(2, [0])[0], message[3][0]
+        if kind == "histogram":
+            self.count, self.sum = message[4][0] if 4 in message else 0, double(message[5][0])
+            self.buckets = struct.unpack("<%dQ" % (len(message[6][0]) // 8), message[6][0])
+            self.bounds = struct.unpack("<%dd" % (len(message[7][0]) // 8), message[7][0])
+            assert len(self.buckets) == len(self.bounds) + 1 and sum(self.buckets) == self.count
+        else:
+            self.value = double(message[4][0]) if 4 in message else struct.unpack("<q", struct.pack("<Q", message[6][0]))[0]
+
+    def samples(self):
+        """As Prometheus has it: (name, labels) and what it says."""
+        if self.kind != "histogram":
+            yield (self.name, frozenset(self.tags.items())), self.value
+            return
+        below = 0
+        for bound, count in zip((*self.bounds, float("inf")), self.buckets):
+            below += count
+            yield (self.name + "_bucket", frozenset({**self.tags, "le": bound}.items())), below
+        yield (self.name + "_sum", frozenset(self.tags.items())), self.sum
+        yield (self.name + "_count", frozenset(self.tags.items())), self.count
+
+
+def points_of(metric, resource):
+    (field, kind), = [(number, word) for number, word in ((5, "gauge"), (7, "sum"), (9, "histogram")) if number in metric]
+    data = fields(metric[field][0])
+    if kind != "gauge":
+        assert data[2] == [2], "cumulative"
+    assert kind != "sum" or data[3] == [1], "monotonic"
+    return [Point(metric, kind, each, resource) for each in data[1]]
 
 
 class Collector:
@@ -88,16 +127,30 @@ class Collector:
 
     def spans(self):
         """All of all requests so far."""
+        return [Span(each, resource) for each, resource in self.told("/v1/traces")]
+
+    def points(self):
+        """All of metrics in all requests so far."""
+        return [point for each, resource in self.told("/v1/metrics") for point in points_of(fields(each), resource)]
+
+    def told(self, path):
         found = []
         with self.lock:
-            bodies = [body for _, _, body in self.requests]
+            bodies = [body for where, _, body in self.requests if where.endswith(path)]
         for body in bodies:
             for group in map(fields, fields(body).get(1, [])):
                 resource = attributes(fields(group[1][0]).get(1, []))
                 for scope in map(fields, group[2]):
                     assert text(fields(scope[1][0]), 1) == "jitney"
-                    found += [Span(each, resource) for each in scope[2]]
+                    found += [(each, resource) for each in scope[2]]
         return found
+
+    def snapshots(self):
+        """Metrics by when they were taken: [{(name, labels): value}]."""
+        by_time = {}
+        for point in self.points():
+            by_time.setdefault(point.time, {}).update(point.samples())
+        return [by_time[time] for time in sorted(by_time)]
 
     def until(self, condition, what):
         """Wait until the spans are so; returns them."""

@@ -17,6 +17,7 @@
 
 static const char *const type_words[] = {
 	[METRIC_COUNTER] = "counter",
+	[METRIC_COUNTER_SECONDS] = "counter",
 	[METRIC_GAUGE] = "gauge",
 	[METRIC_GAUGE_RATIO] = "gauge",
 	[METRIC_GAUGE_SECONDS] = "gauge",

@@ -22,7 +22,7 @@ static struct traced_call made[8];
 static int setup(void **state)
 {
 	(void)state;
-	otlp = (struct otlp){ .settings = &settings, .seed = 7 };
+	otlp = (struct otlp){ .instance = "this", .seed = 7 };
 	TAILQ_INIT(&calls);
 	memset(made, 0, sizeof made);
 	return 0;
@@ -53,7 +53,7 @@ static struct traced_call *add_call(size_t place, uint64_t batch, uint32_t items
 static Otlp__ExportTraceServiceRequest *put_and_read(size_t expected)
 {
 	struct buf out = BUF_INIT(1 << 20);
-	assert_int_equal(otlp_put_request(&otlp, &calls, &out), expected);
+	assert_int_equal(otlp_put_request(&otlp, &settings, &calls, &out), expected);
 	struct slice bytes = buf_slice(&out);
 	Otlp__ExportTraceServiceRequest *request =
 		otlp__export_trace_service_request__unpack(NULL, bytes.len, (const uint8_t *)bytes.at);
@@ -146,7 +146,7 @@ static void without_memory_nothing_is_sent(void **state)
 		otlp.exchange_next = 0;
 		memset(otlp.exchanges, 0, sizeof otlp.exchanges);
 		alloc_fail_at((size_t)nth_fails);
-		spans = otlp_put_request(&otlp, &calls, &out);
+		spans = otlp_put_request(&otlp, &settings, &calls, &out);
 		alloc_reset();
 		assert_true(spans == 0 || spans == 3);
 		buf_fini(&out);

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sender.c: what the collector asks to have again (429, 502, 503, 504, or no answer) goes again a few times, with its
+ * Retry-After or a pause that doubles.
+ */
+#include "gateway/trace/sender.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/crash.h"
+#include "base/random.h"
+#include "gateway/trace/otlp.h"
+#include "upstream/http/client.h"
+
+enum { ANSWER_BYTES_MAX = 64 * 1024, TRIES = 5, HEADERS_OWN = 1, REASON_BYTES = 256, PATH_BYTES = 4096 };
+#define FIRST_PAUSE_US CLOCK_US_PER_S /* before the second try */
+#define LONGEST_PAUSE_US (30 * CLOCK_US_PER_S)
+
+/* --- life --- */
+
+bool sender_init(struct sender *sender, const struct signal *signal, void *(*run)(void *job), void *job)
+{
+	pthread_condattr_t clock;
+	uint64_t seed;
+	*sender = (struct sender){ .signal = signal, .run = run, .job = job };
+	if (getrandom(&seed, sizeof seed, 0) < 0)
+		return false;
+	sender->random = random_seeded(seed);
+	pthread_mutex_init(&sender->mutex, NULL);
+	pthread_condattr_init(&clock);
+	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	pthread_cond_init(&sender->said, &clock);
+	pthread_condattr_destroy(&clock);
+	return true;
+}
+
+void sender_fini(struct sender *sender)
+{
+	trace_settings_unref(sender->settings);
+	pthread_mutex_destroy(&sender->mutex);
+	pthread_cond_destroy(&sender->said);
+}
+
+static void *run_sender(void *context)
+{
+	struct sender *sender = context;
+	crash_handler_thread();
+	return sender->run(sender->job);
+}
+
+bool sender_start(struct sender *sender)
+{
+	if (sender->started)
+		return true;
+	int result = pthread_create(&sender->thread, NULL, run_sender, sender);
+	sender->started = result == 0;
+	errno = result;
+	if (sender->started)
+		pthread_setname_np(sender->thread, sender->signal->name);
+	return sender->started;
+}
+
+void sender_use(struct sender *sender, struct trace_settings *settings)
+{
+	struct trace_settings *before = sender->settings;
+	pthread_mutex_lock(&sender->mutex);
+	sender->settings = settings ? trace_settings_ref(settings) : NULL;
+	sender->changes++;
+	pthread_cond_broadcast(&sender->said);
+	pthread_mutex_unlock(&sender->mutex);
+	trace_settings_unref(before);
+}
+
+void sender_ask_end(struct sender *sender)
+{
+	pthread_mutex_lock(&sender->mutex);
+	sender->stopping = true;
+	pthread_cond_broadcast(&sender->said);
+	pthread_mutex_unlock(&sender->mutex);
+}
+
+void sender_join(struct sender *sender, const struct timespec *until)
+{
+	if (!sender->started)
+		return;
+	if (pthread_timedjoin_np(sender->thread, NULL, until) != 0) {
+		atomic_store(&sender->given_up, true);
+		pthread_join(sender->thread, NULL);
+	}
+	sender->started = false;
+}
+
+/* --- counts --- */
+
+void sender_count(struct sender *sender, enum otlp_result result, uint64_t items)
+{
+	atomic_fetch_add_explicit(&sender->items[result], items, memory_order_relaxed);
+}
+
+static void count_request(struct sender *sender, enum otlp_request_result result)
+{
+	atomic_fetch_add_explicit(&sender->requests[result], 1, memory_order_relaxed);
+}
+
+/* QUEUE_FULL is counted by those who find it full. */
+void sender_show(struct sender *sender, struct meter *meter)
+{
+	for (size_t i = 0; i < OTLP_QUEUE_FULL; i++)
+		meter_set(meter, sender->signal->metric, i, 0,
+			  (int64_t)atomic_load_explicit(&sender->items[i], memory_order_relaxed));
+	for (size_t i = 0; i < OTLP_REQUEST_RESULT_COUNT; i++)
+		meter_set(meter, METRIC_ID_OTLP_REQUESTS, sender->signal->number, i,
+			  (int64_t)atomic_load_explicit(&sender->requests[i], memory_order_relaxed));
+}
+
+/* --- waiting --- */
+
+struct timespec sender_moment_in(uint64_t us)
+{
+	struct timespec moment;
+	clock_gettime(CLOCK_MONOTONIC, &moment);
+	uint64_t ns = (uint64_t)moment.tv_nsec + us % CLOCK_US_PER_S * 1000;
+	moment.tv_sec += (time_t)(us / CLOCK_US_PER_S + ns / 1000000000);
+	moment.tv_nsec = (long)(ns % 1000000000);
+	return moment;
+}
+
+bool sender_wait_locked(struct sender *sender, const struct timespec *until)
+{
+	if (until)
+		return pthread_cond_timedwait(&sender->said, &sender->mutex, until) == 0;
+	pthread_cond_wait(&sender->said, &sender->mutex);
+	return true;
+}
+
+struct trace_settings *sender_settings(struct sender *sender)
+{
+	pthread_mutex_lock(&sender->mutex);
+	struct trace_settings *settings = sender->settings ? trace_settings_ref(sender->settings) : NULL;
+	pthread_mutex_unlock(&sender->mutex);
+	return settings;
+}
+
+/* Until then, or there is another place to send to. False: it is the end, and there is no time for another try. */
+static bool pause_for(struct sender *sender, uint64_t us)
+{
+	const struct timespec until = sender_moment_in(us);
+	pthread_mutex_lock(&sender->mutex);
+	unsigned changes = sender->changes;
+	while (!sender->stopping && sender->changes == changes && sender_wait_locked(sender, &until))
+		;
+	bool stopping = sender->stopping;
+	pthread_mutex_unlock(&sender->mutex);
+	return !stopping;
+}
+
+/* --- one try --- */
+
+enum verdict { TAKEN, REFUSED, AGAIN };
+
+struct attempt {
+	const struct trace_settings *settings;
+	size_t items;
+	struct client_wanted retry_after;
+	char why[REASON_BYTES]; /* it came to nothing */
+};
+
+static void take_rejections(struct sender *sender, const struct attempt *attempt, const struct buf *answer)
+{
+	uint64_t rejected;
+	char said[128];
+	/* Whoever takes all may say so in any form: the status counts */
+	if (!otlp_read_answer(buf_slice(answer), &rejected, said, sizeof said))
+		rejected = 0;
+	rejected = rejected < attempt->items ? rejected : attempt->items;
+	if (rejected)
+		log_message(sender->signal->rejected, "%s did not take %" PRIu64 " of %zu %s: %s",
+			    attempt->settings->shown, rejected, attempt->items, sender->signal->items, said);
+	sender_count(sender, OTLP_REJECTED, rejected);
+	sender_count(sender, OTLP_SENT, attempt->items - rejected);
+}
+
+/* `whole`: the answer came to its end; a head that says yes counts though it did not: sent again, all would be there twice. */
+static enum verdict judge_answer(struct sender *sender, struct attempt *attempt, const struct client_reply *reply,
+				 bool whole)
+{
+	const struct buf nothing = BUF_INIT(0);
+	if (reply->status >= 200 && reply->status <= 299) {
+		take_rejections(sender, attempt, whole ? &reply->body : &nothing);
+		return TAKEN;
+	}
+	if (reply->status)
+		snprintf(attempt->why, sizeof attempt->why, "status %u", reply->status);
+	bool again = !reply->status || reply->status == 429 || (reply->status >= 502 && reply->status <= 504);
+	return again ? AGAIN : REFUSED;
+}
+
+static enum verdict post_once(struct sender *sender, struct attempt *attempt, struct slice body)
+{
+	const struct trace_settings *settings = attempt->settings;
+	char path[PATH_BYTES];
+	struct upstream_header headers[TRACE_HEADERS_MOST + HEADERS_OWN] = { { "Content-Type",
+									       "application/x-protobuf" } };
+	for (size_t i = 0; i < settings->header_count; i++)
+		headers[HEADERS_OWN + i] = settings->headers[i];
+	snprintf(path, sizeof path, "%s%s", settings->path, sender->signal->path);
+	const struct client_request request = {
+		.server = settings->server,
+		.path = path,
+		.method = "POST",
+		.headers = headers,
+		.header_count = HEADERS_OWN + settings->header_count,
+		.has_body = true,
+		.body = body,
+		.timeout_us = settings->timeout_us,
+		.cancelled = &sender->given_up,
+	};
+	struct client_reply reply = { .body = BUF_INIT(ANSWER_BYTES_MAX),
+				      .wanted = &attempt->retry_after,
+				      .wanted_count = 1 };
+	bool whole = client_fetch(&request, &reply, attempt->why, sizeof attempt->why);
+	enum verdict verdict = judge_answer(sender, attempt, &reply, whole);
+	buf_fini(&reply.body);
+	return verdict;
+}
+
+/* --- all tries --- */
+
+/* The collector's wish, or twice as long as before, a little more or less, so that a fleet does not come together. */
+static uint64_t choose_pause(struct sender *sender, const char *retry_after, unsigned tries)
+{
+	char *end;
+	unsigned long seconds = strtoul(retry_after, &end, 10);
+	uint64_t us = (FIRST_PAUSE_US << tries) / 2;
+	us += (uint64_t)((double)us * random_part(&sender->random));
+	if (end != retry_after && *end == '\0')
+		us = seconds < LONGEST_PAUSE_US / CLOCK_US_PER_S ? seconds * CLOCK_US_PER_S : LONGEST_PAUSE_US;
+	return us < LONGEST_PAUSE_US ? us : LONGEST_PAUSE_US;
+}
+
+static void tell_failure(struct sender *sender, const struct attempt *attempt)
+{
+	if (!sender->failing)
+		log_message(sender->signal->not_sent, "%s: %s", attempt->settings->shown, attempt->why);
+	sender->failing = true;
+}
+
+static void tell_success(struct sender *sender, const struct attempt *attempt)
+{
+	if (sender->failing)
+		log_message(sender->signal->sent, "%s takes %s again", attempt->settings->shown, sender->signal->name);
+	sender->failing = false;
+}
+
+/* AGAIN: after a pause, which has been waited for; REFUSED: no more of it, and that is told. */
+static enum verdict try_to_post(struct sender *sender, struct attempt *attempt, struct slice body, unsigned tries)
+{
+	enum verdict verdict = post_once(sender, attempt, body);
+	bool again = verdict == AGAIN && tries < TRIES && !atomic_load(&sender->given_up);
+	count_request(sender, verdict == TAKEN ? OTLP_REQUEST_OK : again ? OTLP_REQUEST_REPEATED : OTLP_REQUEST_FAILED);
+	if (verdict == TAKEN)
+		tell_success(sender, attempt);
+	else if (again && pause_for(sender, choose_pause(sender, attempt->retry_after.value, tries)))
+		return AGAIN;
+	else
+		tell_failure(sender, attempt);
+	return verdict == TAKEN ? TAKEN : REFUSED;
+}
+
+void sender_post(struct sender *sender, struct slice body, size_t items)
+{
+	enum verdict verdict = AGAIN;
+	for (unsigned tries = 1; verdict == AGAIN; tries++) {
+		struct trace_settings *settings = atomic_load(&sender->given_up) ? NULL : sender_settings(sender);
+		struct attempt attempt = { .settings = settings, .items = items, .retry_after.name = "Retry-After" };
+		verdict = settings ? try_to_post(sender, &attempt, body, tries) : REFUSED;
+		trace_settings_unref(settings);
+	}
+	if (verdict == REFUSED)
+		sender_count(sender, OTLP_FAILED, items);
+}
