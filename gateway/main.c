@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main.c: which command is meant. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/compiler.h"
 #include "gateway/cli/cli.h"
@@ -15,6 +18,25 @@
  * jemalloc's own, since workers that sleep free nothing. The environment's MALLOC_CONF goes before. */
 extern const char *malloc_conf;
 const char *malloc_conf = "background_thread:true,max_background_threads:1,dirty_decay_ms:1000,muzzy_decay_ms:0";
+
+/*
+ * A rotation, or a reload, that comes while libraries still start would end the process: what it asks for is kept until
+ * somebody can hear it (serve.c). Before any constructor runs, those of sanitizers too, so by no function that they
+ * watch; other commands have no use for it.
+ */
+__attribute__((no_sanitize("address", "thread", "undefined"))) static void hold_signals(int argc, char **argv)
+{
+	static const char serve[] = "serve";
+	const unsigned long both[8 / sizeof(long)] = { 1UL << (SIGHUP - 1) | 1UL << (SIGUSR1 - 1) }; /* the kernel's */
+	const char *word = argc > 1 ? argv[1] : "";
+	size_t same = 0;
+	while (same < sizeof serve && word[same] == serve[same])
+		same++;
+	if (same == sizeof serve)
+		syscall(SYS_rt_sigprocmask, SIG_BLOCK, both, NULL, sizeof both);
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const before_all)(int, char **) = hold_signals;
 
 static int print_version(int argc, char **argv)
 {

@@ -192,6 +192,21 @@ def test_the_log_is_opened_anew(start, tmp_path, number):
     assert rotated.read_text().count("event=call") == 1
 
 
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer wants to be loaded first")
+def test_signals_before_main_are_kept(start, tmp_path):
+    """While the constructors of libraries run nobody has said yet what is to happen: by default the process ends."""
+    source, library = tmp_path / "early.c", tmp_path / "early.so"
+    source.write_text("#include <signal.h>\n#include <unistd.h>\n"
+                      "__attribute__((constructor)) static void rotate(void)\n"
+                      "{\n\tkill(getpid(), SIGUSR1);\n\tkill(getpid(), SIGHUP);\n}\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    gateway = start(environment={"LD_PRELOAD": str(library)})
+    until(lambda: len(gateway.events("log_reopened")) == 2, "both are heard")
+    gateway.until_metric("config_reloads_total", 1, result="ok")
+    assert subprocess.run([JITNEY, "version"], env={**os.environ, "LD_PRELOAD": str(library)}, check=False,
+                          capture_output=True, timeout=30).returncode == -signal.SIGUSR1, "who serves nobody ends"
+
+
 def test_probes_are_no_news(start):
     """Every few seconds and for ever: a line each at `info` would bury the calls."""
     gateway = start()
