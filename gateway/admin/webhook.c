@@ -239,6 +239,7 @@ static void try_post(const struct webhook *webhook, const struct place *place, s
 						.body = body,
 						.timeout_us = place->timeout_us,
 						.ca_file = place->ca_file,
+						.status_only = true,
 						.cancelled = &webhook->stopping };
 	*attempt = (struct attempt){ .again = true };
 	if (client_fetch(&request, &reply, attempt->reason, sizeof attempt->reason)) {

@@ -25,13 +25,17 @@ class Receiver:
     """Takes posts, and answers as it is told: a status, or a status with Retry-After, or nothing at all."""
 
     def __init__(self, papers=None, name="good"):
-        self.posts, self.answers, self.hangs, self.over = [], [], threading.Event(), threading.Event()
+        self.posts, self.answers, self.raw, self.hangs, self.over = [], [], b"", threading.Event(), threading.Event()
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.posts.append((self.path, dict(self.headers), json.loads(body), time.monotonic()))
+                if receiver.raw:
+                    self.wfile.write(receiver.raw)
+                    receiver.over.wait(20)
+                    return
                 if receiver.hangs.is_set():
                     receiver.over.wait(20)
                     return
@@ -179,6 +183,19 @@ def test_a_receiver_that_refuses_is_asked_again_and_given_up(start, provider, re
     assert len(receiver.posts) == 4, "who says no for good is not asked again"
     assert "answered 403" in until(lambda: gateway.events("alert_not_posted"), "it is told")[0]["message"]
     assert "answered 403" in alerts(gateway, "webhook")["reason"] and "hook?to" not in gateway.log()
+
+
+@pytest.mark.parametrize("behind", [
+    b"Content-Length: 100000\r\n\r\n" + 100000 * b"x", b"Content-Length: 9\r\n\r\n", b"Content-Encoding: br\r\n\r\nx",
+    b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"X-Half: a li"], ids=["long", "endless", "coded", "malformed", "half"])
+def test_what_a_receiver_says_behind_its_status_is_its_own_affair(start, receiver, behind):
+    """It has taken the post: a long page, or one that does not end, makes nobody be told five times."""
+    receiver.raw = b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + behind
+    gateway = start({"alerts": {"reload_failed": NOW, "webhook": {"url": receiver.url, "timeout": "1s"}}})
+    gateway.config_path.write_text("nonsense: [")
+    reload(gateway)
+    gateway.until_metric("alert_posts_total", 1, result="ok")
+    assert len(receiver.posts) == 1 and gateway.metrics().sum("alert_posts_total", result="retried") == 0
 
 
 def test_a_receiver_that_hangs_costs_nobody_anything(start, provider, receiver):

@@ -19,6 +19,7 @@ struct fetch {
 	struct client_reply *reply;
 	bool too_large;
 	bool unwanted; /* the sink had enough */
+	bool status_only;
 };
 
 #define SET(option, value)                                                                                             \
@@ -69,6 +70,8 @@ static size_t take_body(char *bytes, size_t size, size_t count, void *context)
 {
 	struct fetch *fetch = context;
 	long status = 0;
+	if (fetch->status_only)
+		return 0;
 	curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (fetch->reply->sink && status == 200) {
 		fetch->unwanted =
@@ -195,19 +198,28 @@ static void explain_failure(const struct fetch *fetch, const struct client_reque
 	buf_fini(&text);
 }
 
+/* Whether the answer is as far as it is wanted. */
+static bool is_answered(const struct fetch *fetch, CURLcode code)
+{
+	long status = 0;
+	curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+	return code == CURLE_OK || (fetch->status_only && status >= 200);
+}
+
 bool client_fetch(const struct client_request *request, struct client_reply *reply, char *error, size_t error_bytes)
 {
-	struct fetch fetch = { .reply = reply, .url = BUF_INIT(SIZE_MAX / 4) };
+	struct fetch fetch = { .reply = reply, .url = BUF_INIT(SIZE_MAX / 4), .status_only = request->status_only };
 	bool ok = set_up(&fetch, request);
 	CURLcode code = ok ? curl_easy_perform(fetch.easy) : CURLE_OK;
+	bool answered = ok && is_answered(&fetch, code);
 	if (ok)
 		read_reply(&fetch);
 	if (!ok)
 		snprintf(error, error_bytes, "out of memory");
-	else if (code != CURLE_OK)
+	else if (!answered)
 		explain_failure(&fetch, request, code, error, error_bytes);
 	curl_easy_cleanup(fetch.easy);
 	curl_slist_free_all(fetch.headers);
 	buf_fini(&fetch.url);
-	return ok && code == CURLE_OK;
+	return answered;
 }

@@ -26,6 +26,7 @@ struct client_request {
 	uint64_t timeout_us; /* for all of it */
 	const char
 		*ca_file; /* PEM, read anew each time; who may vouch for the server; NULL: the system's authorities */
+	bool status_only; /* what follows the answer's status is not wanted: neither waited for nor judged, nor in `body` */
 	/* Set by another thread: nobody wants it any more, and the fetch fails within about a second. NULL: none does. */
 	const atomic_bool *cancelled;
 };
@@ -47,7 +48,7 @@ struct client_reply {
 	void *sink_context;
 };
 
-/* False: no whole answer, `error` is a sentence with the server's name in it ("cannot connect to ...: connection
+/* False: no whole answer (status_only: no status), `error` is a sentence with the server's name in it ("cannot connect to ...: connection
  * refused"). upstream_library_init first. Any thread. */
 bool client_fetch(const struct client_request *request, struct client_reply *reply, char *error,
 		  size_t error_bytes) MUST_CHECK;
