@@ -19,6 +19,7 @@
 #include "upstream/endpoint_settings.h"
 #include "upstream/retry_budget.h"
 
+struct authorities;
 struct provider_model;
 struct process_pool_settings;
 
@@ -52,7 +53,8 @@ struct upstream_settings {
 	const struct upstream_header *headers; /* sent with every request */
 	size_t header_count;
 	const char *deadline_header; /* name of one that says how many milliseconds are left; NULL: none does */
-	const char *ca_file;         /* PEM; who may vouch for the provider; NULL: the system's authorities */
+	const struct authorities
+		*authorities;        /* who may vouch for the provider (http/authorities.h); NULL: the system's */
 	unsigned http;               /* enum http_version */
 	unsigned label;              /* metrics index of the upstream */
 	/* So many stand for the provider together, on as many workers (0: as 1), and which of them this one is: the first tells

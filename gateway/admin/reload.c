@@ -40,6 +40,9 @@ struct reload {
 	struct loop *wakes;         /* c once the thread runs: another thread's, NULL: nobody's */
 	bool announced;             /* f: clients are served, see reload_announce */
 	struct file_watch *watch;   /* the thread's; NULL: nothing is watched */
+	struct buf refused_files;   /* likewise: what the file names that was refused last, each with a NUL behind it */
+	struct buf refused;         /* likewise: why it was refused; empty: the last one was taken */
+	bool looks_again; /* likewise: a watch is new since then, and its first look has nobody's change to tell */
 	pthread_mutex_t mutex;
 	struct buf last; /* m: what the last one came to, a JSON object; empty: there was none */
 };
@@ -48,7 +51,7 @@ struct reload {
 /* What a reload came to. */
 struct outcome_of_reload {
 	bool good;
-	bool nothing;    /* good, and all is as it was */
+	bool silent;     /* it looked, nobody has asked, and nothing is new: not told */
 	struct buf text; /* good: the reply; else its errors, a JSON array of texts */
 };
 
@@ -98,8 +101,13 @@ static void report_failure(struct reload *reload, const char *who, struct buf *l
 		buf_put_text(lines, "the gateway is out of memory\n");
 	outcome->good = false;
 	put_lines(&outcome->text, buf_cstr(lines));
-	log_lines(who, buf_cstr(lines));
+	outcome->silent = reload->looks_again && strcmp(who, WATCH) == 0 &&
+			  slice_equal(buf_slice(&outcome->text), buf_slice(&reload->refused));
+	if (!outcome->silent)
+		log_lines(who, buf_cstr(lines));
 	buf_fini(lines);
+	if (outcome->silent)
+		return;
 	meter_add(reload->meter, METRIC_ID_CONFIG_RELOADS, RELOAD_FAILED, 0, 1);
 	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0, 0);
 }
@@ -310,12 +318,13 @@ static void take_config(struct reload *reload, const char *who, struct config *c
 	bool good = difference_find(&difference, process, reload->current, &config->generation);
 	if (good && strcmp(who, WATCH) == 0 && difference.any)
 		log_reopen();
-	outcome->nothing = good && !difference.any && strcmp(config->generation.hash, reload->current->hash) == 0;
-	if (outcome->nothing || !good)
+	bool nothing = good && !difference.any && strcmp(config->generation.hash, reload->current->hash) == 0;
+	if (nothing || !good)
 		config_free(config);
 	else
 		good = use_config(reload, who, config, &difference, &errors);
-	if (outcome->nothing && strcmp(who, WATCH) == 0) /* it looked, and nobody has asked */
+	outcome->silent = nothing && strcmp(who, WATCH) == 0 && !reload->refused.len;
+	if (outcome->silent)
 		outcome->good = true;
 	else if (good)
 		report_success(reload, who, &difference, outcome);
@@ -325,11 +334,23 @@ static void take_config(struct reload *reload, const char *who, struct config *c
 	difference_fini(&difference);
 }
 
+/* What a file names that was refused is watched, too: the mistake may be mended there. */
+static void note_refused(struct reload *reload, const struct outcome_of_reload *outcome)
+{
+	buf_reset(&reload->refused);
+	reload->looks_again = false;
+	if (outcome->good)
+		buf_reset(&reload->refused_files);
+	else
+		buf_put(&reload->refused, buf_slice(&outcome->text));
+}
+
 static void read_anew(struct reload *reload, const char *who, struct outcome_of_reload *outcome)
 {
 	struct buf errors = BUF_INIT(TEXT_BYTES_MAX);
 	service_tell_reloading();
-	struct config *config = config_load(reload->gateway->config->path, &errors);
+	buf_reset(&reload->refused_files);
+	struct config *config = config_load_noting(reload->gateway->config->path, &errors, &reload->refused_files);
 	buf_init(&outcome->text, TEXT_BYTES_MAX);
 	if (strcmp(who, WATCH) != 0)
 		log_reopen();
@@ -343,8 +364,9 @@ static void read_anew(struct reload *reload, const char *who, struct outcome_of_
 	else
 		report_failure(reload, who, &errors, outcome);
 	buf_fini(&errors);
-	if (outcome->text.len)
+	if (!outcome->silent)
 		note_last(reload, who, outcome);
+	note_refused(reload, outcome);
 	service_tell("READY=1\nSTATUS=Serving%s",
 		     outcome->good ? "" : "; the last reload was refused, the log says why");
 }
@@ -382,23 +404,63 @@ static void on_files_changed(void *context)
 	buf_fini(&outcome.text);
 }
 
-/* The files of the generation in force, if it says so; a watch that goes on misses nothing. */
-static void watch_files(struct reload *reload)
+static bool has_path(const char *const *paths, size_t count, const char *path)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(paths[i], path) == 0)
+			return true;
+	return false;
+}
+
+/* The configuration's own, those that it names as it is in force, and those of one that was refused since. NULL: out of
+ * memory. The caller's to free; what it points to is not. */
+static const char **list_files(const struct reload *reload, size_t *count)
 {
 	const struct generation *now = reload->current;
-	const char *paths[CONFIG_FILES_MAX + 1] = { reload->gateway->config->path };
-	memcpy(paths + 1, now->files, now->file_count * sizeof *paths);
-	if (reload->watch && now->watch &&
-	    file_watch_is_of(reload->watch, paths, 1 + now->file_count, now->debounce_us))
+	struct slice rest = buf_slice(&reload->refused_files);
+	size_t refused = 0;
+	for (size_t i = 0; i < rest.len; i++)
+		refused += !rest.at[i];
+	const char **paths = calloc(1 + now->file_count + refused, sizeof *paths);
+	if (!paths)
+		return NULL;
+	paths[0] = reload->gateway->config->path;
+	*count = 1;
+	for (size_t i = 0; i < now->file_count; i++)
+		paths[(*count)++] = now->files[i].path;
+	for (size_t i = 0; i < refused; i++) {
+		if (!has_path(paths, *count, rest.at))
+			paths[(*count)++] = rest.at;
+		rest.at += strlen(rest.at) + 1;
+	}
+	return paths;
+}
+
+/* A watch that goes on misses nothing. */
+static void watch_these(struct reload *reload, const char *const *paths, size_t count)
+{
+	uint64_t debounce_us = reload->current->debounce_us;
+	if (reload->watch && file_watch_is_of(reload->watch, paths, count, debounce_us))
 		return;
 	file_watch_free(reload->watch);
-	reload->watch = NULL;
-	if (!now->watch)
-		return;
-	reload->watch =
-		file_watch_new(reload->loop, paths, 1 + now->file_count, now->debounce_us, on_files_changed, reload);
+	reload->watch = file_watch_new(reload->loop, paths, count, debounce_us, on_files_changed, reload);
+	reload->looks_again = reload->watch && reload->refused.len;
 	if (!reload->watch)
 		log_lines(WATCH, "reload.watch: the kernel refuses, or memory is out; nothing is watched");
+}
+
+/* If the generation in force says so. */
+static void watch_files(struct reload *reload)
+{
+	size_t count = 0;
+	const char **paths = reload->current->watch ? list_files(reload, &count) : NULL;
+	if (paths) {
+		watch_these(reload, paths, count);
+	} else if (!reload->current->watch) {
+		file_watch_free(reload->watch);
+		reload->watch = NULL;
+	}
+	free(paths);
 }
 
 /* ---------------------------------------------------------------- who asks */
@@ -531,6 +593,8 @@ struct reload *reload_new(struct gateway *gateway)
 	pthread_mutex_init(&reload->mutex, NULL);
 	pthread_mutex_init(&reload->in_force, NULL);
 	buf_init(&reload->last, TEXT_BYTES_MAX);
+	buf_init(&reload->refused, TEXT_BYTES_MAX);
+	buf_init(&reload->refused_files, TEXT_BYTES_MAX);
 	reload->gateway = gateway;
 	reload->current = generation_ref(&gateway->config->generation);
 	reload->loop = loop_new();
@@ -582,6 +646,8 @@ void reload_free(struct reload *reload)
 	generation_unref(reload->current);
 	loop_free(reload->loop);
 	buf_fini(&reload->last);
+	buf_fini(&reload->refused);
+	buf_fini(&reload->refused_files);
 	pthread_mutex_destroy(&reload->in_force);
 	pthread_mutex_destroy(&reload->mutex);
 	free(reload);

@@ -224,7 +224,7 @@ static struct upstream_settings adjust_settings(struct adjusted_options *now, co
 	settings.name = was->name;
 	settings.dialect = was->dialect;
 	settings.headers = was->headers;
-	settings.ca_file = was->ca_file;
+	settings.authorities = was->authorities;
 	settings.mcp_protocol = was->mcp_protocol;
 	settings.simulated = was->simulated;
 	settings.weights = to->weights ? now->weights : NULL;

@@ -6,11 +6,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 #define XXH_INLINE_ALL
 #include <openssl/evp.h>
 
 #include "gateway/config/config_private.h"
+#include "upstream/http/authorities.h"
 
 enum { REASON_BYTES = 256 };
 
@@ -152,6 +152,23 @@ static void check_shares(struct config_load *load, const struct upstream_draft *
 				draft->node->key.at, sum);
 }
 
+/* They are taken apart now: a file that is changed meanwhile is another one with the next reading. */
+static void check_authorities(struct config_load *load, struct upstream_draft *draft)
+{
+	struct buf pem = BUF_INIT(CONFIG_NAMED_FILE_BYTES);
+	char why[256];
+	if (!draft->ca_file)
+		return;
+	const char *wrong = config_read_file(draft->ca_file, CONFIG_NAMED_FILE_BYTES, strerror(EFBIG), &pem);
+	if (!wrong && !(draft->authorities = authorities_new(buf_slice(&pem), why, sizeof why)))
+		wrong = why;
+	if (wrong)
+		config_error_at(load, node_find(draft->node, "ca_file"), "upstreams.%s.ca_file: %s",
+				draft->node->key.at, wrong);
+	buf_fini(&pem);
+	draft->config.settings.authorities = draft->authorities;
+}
+
 static void check_upstream(struct config_load *load, struct upstream_draft *draft)
 {
 	struct upstream_settings *settings = &draft->config.settings;
@@ -165,9 +182,7 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 		config_error_at(load, idle, "upstreams.%s.pool.min_idle: is more than pool.max, which is %zu",
 				draft->node->key.at, settings->pool_max);
 	settings->name = draft->node->key.at;
-	if (settings->ca_file && access(settings->ca_file, R_OK) < 0)
-		config_error_at(load, node_find(draft->node, "ca_file"), "upstreams.%s.ca_file: %s",
-				draft->node->key.at, strerror(errno));
+	check_authorities(load, draft);
 	config_check_dialect(load, draft);
 	config_check_exposure(load, draft);
 	if (settings->dialect)
@@ -352,7 +367,7 @@ static void hash_texts(struct hashing *hash, const char *prefix, const void *own
 {
 	FOR_OPTIONS_BELOW (option, prefix) {
 		const char *text;
-		if (option->kind != OPTION_TEXT && option->kind != OPTION_WORD)
+		if (option->kind != OPTION_TEXT && option->kind != OPTION_FILE && option->kind != OPTION_WORD)
 			continue;
 		memcpy(&text, (const char *)owner + option->at, sizeof text);
 		hash_text(hash, text);
@@ -368,10 +383,11 @@ static void hash_dialect(struct hashing *hash, const struct upstream_draft *draf
 }
 
 /* What decides who answers, and is no part of what a tool means. */
-static void hash_source(struct hashing *hash, const struct upstream_settings *upstream)
+static void hash_source(struct hashing *hash, const struct upstream_draft *from)
 {
+	const struct upstream_settings *upstream = &from->config.settings;
 	const struct process_settings *process = upstream->process ? &upstream->process->process : NULL;
-	hash_text(hash, upstream->ca_file);
+	hash_text(hash, from->ca_file);
 	hash_count(hash, process ? process->variable_count : 0);
 	for (size_t i = 0; process && i < process->variable_count; i++) {
 		hash_text(hash, process->variables[i].name);
@@ -379,20 +395,38 @@ static void hash_source(struct hashing *hash, const struct upstream_settings *up
 	}
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Which they are, in whatever order. */
+static void hash_endpoints(struct hashing *hash, const struct upstream_settings *upstream)
+{
+	size_t count = upstream->endpoint_count;
+	const char **sorted = arena_array(hash->load->nodes, count, sizeof *sorted);
+	hash->failed |= count && !sorted;
+	if (hash->failed || !count)
+		return;
+	memcpy(sorted, upstream->endpoints, count * sizeof *sorted);
+	qsort(sorted, count, sizeof *sorted, compare_texts);
+	for (size_t i = 0; i < count; i++)
+		hash_text(hash, sorted[i]);
+}
+
 static void hash_upstream(struct hashing *hash, const struct upstream_draft *from)
 {
 	const struct upstream_settings *upstream = &from->config.settings;
 	hash_text(hash, upstream->name);
 	hash_text(hash, upstream->dialect->name);
-	for (size_t i = 0; i < upstream->endpoint_count; i++)
-		hash_text(hash, upstream->endpoints[i]);
+	hash_endpoints(hash, upstream);
 	for (size_t i = 0; i < from->arg_count; i++)
 		hash_private(hash, from->args[i]);
 	hash_text(hash, from->cwd);
 	for (size_t i = 0; i < upstream->header_count; i++)
 		hash_pairs(hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value }, 1);
 	if (hash->source)
-		hash_source(hash, upstream);
+		hash_source(hash, from);
 	hash_dialect(hash, from);
 }
 

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check_redis.c: cache.redis: what its options mean together, and the settings that follow. */
-#include <errno.h>
 #include <string.h>
 
 #include "cache/redis/redis_tls.h"
 #include "gateway/config/config_private.h"
-
-enum { TLS_FILE_BYTES = 4 << 20 };
 
 static bool is_prefix(const char *prefix)
 {
@@ -26,31 +23,6 @@ static void check_sentinels(struct config_load *load, const struct node *node)
 	}
 }
 
-/* The file belongs to the configuration: another content of it is another configuration. NULL: it cannot be read, which is
- * said where it is used. */
-static const char *note_file(struct config_load *load, const char *path)
-{
-	struct buf text = BUF_INIT(TLS_FILE_BYTES);
-	if (!path)
-		return NULL;
-	config_note_file(&load->config->generation, path);
-	const char *wrong = config_read_file(path, TLS_FILE_BYTES, strerror(EFBIG), &text);
-	const char *hash = wrong ? NULL : config_hash(load, buf_slice(&text));
-	if (text.len) /* a key may be in it */
-		explicit_bzero((char *)(uintptr_t)buf_slice(&text).at, text.len);
-	buf_fini(&text);
-	return hash;
-}
-
-/* Before they are used: one that is changed meanwhile is another one with the next reading. */
-static void note_files(struct config_load *load)
-{
-	struct generation *generation = &load->config->generation;
-	generation->redis_options.ca_hash = note_file(load, generation->redis_options.ca_file);
-	generation->redis_options.cert_hash = note_file(load, generation->redis_options.cert_file);
-	generation->redis_options.key_hash = note_file(load, generation->redis_options.key_file);
-}
-
 /* `wanted`: by the URL's scheme; a Sentinel has none. What the files hold is read now, so that `check` says what is
  * wrong with them. */
 static void check_tls(struct config_load *load, const struct node *redis, bool wanted)
@@ -68,8 +40,6 @@ static void check_tls(struct config_load *load, const struct node *redis, bool w
 				"cache.redis.%s: is for TLS: a url that begins with rediss://, or sentinel with "
 				"ca_file",
 				names[i]);
-	if (wanted)
-		note_files(load);
 	if (!files.cert_file != !files.key_file)
 		config_error_key(load, redis, "cache.redis.cert_file and key_file go together");
 	else if (wanted && !(load->drafts->redis_tls = redis_tls_new(&files, why, sizeof why)))

@@ -13,6 +13,7 @@
 #include "gateway/config/config_private.h"
 #include "gateway/http/listeners.h"
 #include "upstream/dialects/dialect.h"
+#include "upstream/http/authorities.h"
 
 enum { MESSAGES_BYTES = 1 << 20 };
 
@@ -33,6 +34,8 @@ static void free_routes(const struct config_drafts *drafts)
 		dialect_route_unref(drafts->tools[i].tool.route);
 	for (size_t i = 0; drafts && i < drafts->upstream_count; i++)
 		dialect_release(drafts->upstreams[i].own);
+	for (size_t i = 0; drafts && i < drafts->upstream_count; i++)
+		authorities_free(drafts->upstreams[i].authorities);
 }
 
 static void free_all(struct config *config)
@@ -153,7 +156,16 @@ static bool note_text(struct config_load *load, struct slice text)
 	return load->config->generation.hash != NULL;
 }
 
-struct config *config_parse(const char *name, struct slice text, struct buf *errors)
+static void put_files(const struct generation *generation, struct buf *files)
+{
+	for (size_t i = 0; i < generation->file_count; i++) {
+		buf_put_text(files, generation->files[i].path);
+		buf_put_char(files, '\0');
+	}
+}
+
+/* files: NULL, or where the files that it names are appended, each with a NUL behind it. */
+static struct config *parse_text(const char *name, struct slice text, struct buf *errors, struct buf *files)
 {
 	struct config_load *load = calloc(1, sizeof *load);
 	struct config *config = NULL;
@@ -163,6 +175,8 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 		config = make_empty(load);
 	}
 	bool good = config && note_text(load, text) && fill_config(load, text);
+	if (config && files)
+		put_files(&config->generation, files);
 	if (config && !good) {
 		config_errors_put(load, errors);
 		if (load->fault_total == 0 || arena_failed(load->arena) || arena_failed(load->nodes))
@@ -182,13 +196,23 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 	return config;
 }
 
+struct config *config_parse(const char *name, struct slice text, struct buf *errors)
+{
+	return parse_text(name, text, errors, NULL);
+}
+
 struct config *config_load(const char *path, struct buf *errors)
+{
+	return config_load_noting(path, errors, NULL);
+}
+
+struct config *config_load_noting(const char *path, struct buf *errors, struct buf *files)
 {
 	struct buf text = BUF_INIT(CONFIG_FILE_BYTES);
 	struct config *config = NULL;
 	const char *wrong = config_read_file(path, CONFIG_FILE_BYTES, strerror(EFBIG), &text);
 	if (!wrong)
-		config = config_parse(path, buf_slice(&text), errors);
+		config = parse_text(path, buf_slice(&text), errors, files);
 	else
 		buf_printf(errors, "%s: %s\n", path, wrong);
 	buf_fini(&text);

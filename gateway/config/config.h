@@ -52,7 +52,12 @@ const char *tool_grouping_dialect(const struct tool *tool);
 enum reply_headers { REPLY_HEADERS_FULL, REPLY_HEADERS_MINIMAL };
 
 enum { CONFIG_FILE_BYTES = 16 << 20 }; /* a longer one, or any that it names, is refused */
-enum { CONFIG_FILES_MAX = 64 };        /* of ${file:...}: one more is not watched */
+
+/* A file that the configuration names for what it holds, by ${file:...} or an option that is a file. */
+struct config_file {
+	const char *path;
+	const char *hash; /* of what it held when it was read; NULL: that stands in values, or it could not be read */
+};
 
 /* Which listeners serve /metrics. */
 enum metrics_on { METRICS_ON_BOTH, METRICS_ON_ADMIN };
@@ -103,7 +108,6 @@ struct generation {
 	struct {
 		const char *url, *username, *password, *prefix;
 		const char *ca_file, *cert_file, *key_file, *server_name, *secret;
-		const char *ca_hash, *cert_hash, *key_hash; /* of what they held; NULL: there is none, or no TLS */
 		uint64_t timeout_us, connect_timeout_us, untracked_us, lease_us;
 		bool tracking;
 		unsigned database;
@@ -129,7 +133,7 @@ struct generation {
 	bool watch;                          /* the file, and those it names, are watched */
 	const char *debounce;                /* as written */
 	uint64_t debounce_us;                /* 0: it is found by how they are written */
-	const char *files[CONFIG_FILES_MAX]; /* that ${file:...} names */
+	const struct config_file *files;     /* that it names for what they hold, each once */
 	size_t file_count;
 	size_t bytes;         /* of the file */
 	const char *hash;     /* likewise: SHA-256, 64 hexadecimal digits */
@@ -177,7 +181,9 @@ struct config {
  * ${NAME} is the environment's, ${file:PATH} a file's content less its last newline; in values only, once.
  */
 struct config *config_load(const char *path, struct buf *errors) MUST_CHECK;
-/* The same from a text in memory; `name` stands for the file in messages. */
+/* The same, and append what files it names for what they hold, each with a NUL behind it: of one that is refused, too. */
+struct config *config_load_noting(const char *path, struct buf *errors, struct buf *files) MUST_CHECK;
+/* The same as config_load from a text in memory; `name` stands for the file in messages. */
 struct config *config_parse(const char *name, struct slice text, struct buf *errors) MUST_CHECK;
 /* The reader's hold on it ends: it is freed with the last holder of its generation. NULL is allowed. */
 void config_free(struct config *config);

@@ -13,7 +13,7 @@
 #include "gateway/config/options.h"
 #include "upstream/process_settings.h"
 
-enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64 };
+enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64, CONFIG_NAMED_FILE_BYTES = 4 << 20 };
 
 struct endpoint_draft {
 	const char *url;
@@ -37,7 +37,9 @@ struct upstream_draft {
 	size_t endpoint_count;
 	struct health_settings health;
 	const char *hedge;
-	const char *command, *cwd; /* dialects of programs; NULL: none */
+	const char *ca_file;             /* NULL: the system's authorities */
+	struct authorities *authorities; /* what it holds; owned */
+	const char *command, *cwd;       /* dialects of programs; NULL: none */
 	struct config_mark command_mark, cwd_mark;
 	const char *const *args;
 	size_t arg_count;
@@ -79,6 +81,8 @@ struct config_load {
 	struct config_drafts *drafts;
 	struct config_fault faults[CONFIG_ERRORS]; /* the first ones, in file order */
 	size_t fault_count, fault_total;
+	struct config_file *files; /* the generation's */
+	size_t file_room;
 	struct buf warnings; /* what still works and ought to be written another way: one line each */
 };
 
@@ -214,8 +218,9 @@ const char *config_hash(struct config_load *load, struct slice text);
 
 /* --- expand.c --- */
 
-/* It belongs to what the configuration says: watched with it. */
-void config_note_file(struct generation *generation, const char *path);
+/* What it holds belongs to what the configuration says: watched with it. hash: as in struct config_file. The path lives as
+ * long as the configuration. */
+void config_note_file(struct config_load *load, const char *path, const char *hash);
 
 /* --- file.c --- */
 

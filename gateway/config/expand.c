@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "gateway/config/config_private.h"
 
-enum { FILLED_BYTES = 65536, EXPANDED_BYTES = 1 << 20 };
+enum { FILLED_BYTES = 65536, EXPANDED_BYTES = 1 << 20, FILES_FIRST = 8 };
 
 static bool is_variable(struct slice name)
 {
@@ -26,13 +26,38 @@ static const char *resolve_path(struct config_load *load, struct slice path)
 	return arena_printf(load->arena, "%.*s%.*s", folder, load->name, SLICE_ARG(path));
 }
 
-void config_note_file(struct generation *generation, const char *path)
+/* NULL: out of memory. */
+static struct config_file *make_file_room(struct config_load *load)
 {
-	bool known = generation->file_count == CONFIG_FILES_MAX;
-	for (size_t i = 0; i < generation->file_count && !known; i++)
-		known = strcmp(generation->files[i], path) == 0;
-	if (!known)
-		generation->files[generation->file_count++] = path;
+	struct generation *generation = &load->config->generation;
+	if (generation->file_count < load->file_room)
+		return &load->files[generation->file_count];
+	size_t room = load->file_room ? 2 * load->file_room : FILES_FIRST;
+	struct config_file *files = arena_array(load->arena, room, sizeof *files);
+	if (!files)
+		return NULL;
+	if (generation->file_count)
+		memcpy(files, load->files, generation->file_count * sizeof *files);
+	load->files = files;
+	load->file_room = room;
+	generation->files = files;
+	return &files[generation->file_count];
+}
+
+void config_note_file(struct config_load *load, const char *path, const char *hash)
+{
+	struct generation *generation = &load->config->generation;
+	struct config_file *file = NULL;
+	for (size_t i = 0; i < generation->file_count && !file; i++)
+		if (strcmp(load->files[i].path, path) == 0)
+			file = &load->files[i];
+	if (!file && !(file = make_file_room(load)))
+		return;
+	if (file == &load->files[generation->file_count])
+		*file = (struct config_file){ .path = path };
+	generation->file_count += file == &load->files[generation->file_count];
+	if (!file->hash)
+		file->hash = hash;
 }
 
 static void fill_file(struct config_load *load, const struct node *node, const char *where, struct slice path,
@@ -41,7 +66,9 @@ static void fill_file(struct config_load *load, const struct node *node, const c
 	const char *full = resolve_path(load, path);
 	if (memchr(path.at, '\0', path.len) || path.len == 0)
 		return config_error_at(load, node, "%s: ${file:...} needs a path", where);
-	config_note_file(&load->config->generation, full);
+	if (!full)
+		return;
+	config_note_file(load, full, NULL);
 	const char *wrong = config_read_file(full, FILLED_BYTES, "longer than 64KiB", out);
 	if (!wrong && out->len && buf_slice(out).at[out->len - 1] == '\n')
 		out->len--;

@@ -254,6 +254,22 @@ static void read_text(const struct field *field)
 		memcpy(field->at, &text.at, sizeof text.at);
 }
 
+/* What it holds is read by whoever uses it, and that it cannot be is said there. */
+static void read_file_option(const struct field *field)
+{
+	struct buf held = BUF_INIT(CONFIG_NAMED_FILE_BYTES);
+	const char *path = NULL;
+	read_text(field);
+	memcpy(&path, field->at, sizeof path);
+	if (!path)
+		return;
+	const char *wrong = config_read_file(path, CONFIG_NAMED_FILE_BYTES, "", &held);
+	config_note_file(field->load, path, wrong ? NULL : config_hash(field->load, buf_slice(&held)));
+	if (held.len) /* a key may be in it */
+		explicit_bzero((char *)(uintptr_t)buf_slice(&held).at, held.len);
+	buf_fini(&held);
+}
+
 static void read_schema(const struct field *field)
 {
 	struct buf json = BUF_INIT(4 << 20);
@@ -539,6 +555,8 @@ static void read_field(const struct field *field)
 	case OPTION_TEXT:
 	case OPTION_HEADER_NAME:
 		return read_text(field);
+	case OPTION_FILE:
+		return read_file_option(field);
 	case OPTION_ADDRESSES:
 		return read_addresses(field);
 	case OPTION_NETWORKS:

@@ -18,20 +18,21 @@
 
 /* What may stand there, and in which C type it ends up. */
 enum option_kind {
-	OPTION_BLOCK,       /* map of the options below it */
-	OPTION_NAMED,       /* map from chosen names to blocks */
-	OPTION_BLOCKS,      /* list of blocks */
-	OPTION_BOOL,        /* bool */
-	OPTION_COUNT,       /* size_t or unsigned */
-	OPTION_WORKERS,     /* unsigned; "auto" is one a CPU */
-	OPTION_AUTO,        /* size_t; "auto" is 0 */
-	OPTION_PERCENT,     /* unsigned, whole */
-	OPTION_DURATION,    /* uint64_t, microseconds */
-	OPTION_SIZE,        /* size_t, bytes */
-	OPTION_RATE,        /* struct rate; bounds are its amount; absent: no limit */
-	OPTION_ENUM,        /* unsigned: place in `words` */
-	OPTION_WORD,        /* const char *: one of `words` */
-	OPTION_TEXT,        /* const char *: bounds are bytes */
+	OPTION_BLOCK,    /* map of the options below it */
+	OPTION_NAMED,    /* map from chosen names to blocks */
+	OPTION_BLOCKS,   /* list of blocks */
+	OPTION_BOOL,     /* bool */
+	OPTION_COUNT,    /* size_t or unsigned */
+	OPTION_WORKERS,  /* unsigned; "auto" is one a CPU */
+	OPTION_AUTO,     /* size_t; "auto" is 0 */
+	OPTION_PERCENT,  /* unsigned, whole */
+	OPTION_DURATION, /* uint64_t, microseconds */
+	OPTION_SIZE,     /* size_t, bytes */
+	OPTION_RATE,     /* struct rate; bounds are its amount; absent: no limit */
+	OPTION_ENUM,     /* unsigned: place in `words` */
+	OPTION_WORD,     /* const char *: one of `words` */
+	OPTION_TEXT,     /* const char *: bounds are bytes */
+	OPTION_FILE, /* likewise, a path: what the file holds belongs to the configuration, and is watched with it */
 	OPTION_HEADER_NAME, /* const char * */
 	OPTION_ADDRESSES,   /* struct listen_address[]: one, or a list; bounds are elements; "off" where none is allowed
 			     */
@@ -188,7 +189,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	ALERT_ROWS(B, V, L, T)                                                                                         \
 	B("reload", BLOCK, 0, "When this file is read anew, beside SIGHUP and POST /admin/reload.")                    \
 	V("reload.watch", BOOL, config, generation.watch, "", 0, 0, "false", NULL,                                     \
-	  "When it changes, or a file that ${file:…} or a certificate of cache.redis names.")                                                         \
+	  "When it changes, or a file that it names: by ${file:…}, ca_file, cert_file or key_file.")                                                         \
 	V("reload.debounce", TEXT, config, generation.debounce, "bytes", 1, 16, "auto", NULL,                          \
 	  "auto, or 1ms to 1m: how long all of them must have been left alone before that.")                          \
 	B("mcp", BLOCK, 0, "The endpoint /mcp for MCP clients.")                                                       \
@@ -226,11 +227,11 @@ struct slice option_word(const struct option *option, unsigned n);
 	B("cache.redis", BLOCK, 0, "The tier shared by several gateways; without it there is none.")                   \
 	V("cache.redis.url", TEXT, config, generation.redis_options.url, "bytes", 1, 2048, NULL, NULL,                            \
 	  "redis[s]://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE] or unix:PATH[?db=N]; required without sentinel.")          \
-	V("cache.redis.ca_file", TEXT, config, generation.redis_options.ca_file, "bytes", 1, 4096, NULL, NULL,                    \
+	V("cache.redis.ca_file", FILE, config, generation.redis_options.ca_file, "bytes", 1, 4096, NULL, NULL,                    \
 	  "TLS: PEM, who may vouch for the server; without it the system's authorities. With sentinel it asks for TLS.") \
-	V("cache.redis.cert_file", TEXT, config, generation.redis_options.cert_file, "bytes", 1, 4096, NULL, NULL,                \
+	V("cache.redis.cert_file", FILE, config, generation.redis_options.cert_file, "bytes", 1, 4096, NULL, NULL,                \
 	  "TLS: PEM, the certificate this gateway shows, and those between it and its authority.")                     \
-	V("cache.redis.key_file", TEXT, config, generation.redis_options.key_file, "bytes", 1, 4096, NULL, NULL,                  \
+	V("cache.redis.key_file", FILE, config, generation.redis_options.key_file, "bytes", 1, 4096, NULL, NULL,                  \
 	  "TLS: PEM, the key of cert_file.")                                                                           \
 	V("cache.redis.server_name", TEXT, config, generation.redis_options.server_name, "bytes", 1, 253, NULL, NULL,             \
 	  "TLS: the name the server's certificate must be for; without it the host of the URL, or of the node.")       \
@@ -323,7 +324,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("upstreams.*.http", ENUM, upstream_draft, config.settings.http, "", 0, 0, "1.1", "1.1|auto|2",                \
 	  "What is spoken with the provider. auto: HTTP/2 where TLS agrees on it, many requests on one connection. 2: without "    \
 	  "TLS too, to a provider known to speak it.")                                                                   \
-	V("upstreams.*.ca_file", TEXT, upstream_draft, config.settings.ca_file, "bytes", 1, 4096, "(the system's)",    \
+	V("upstreams.*.ca_file", FILE, upstream_draft, ca_file, "bytes", 1, 4096, "(the system's)",    \
 	  NULL, "PEM file: the provider's certificate must come from one of these authorities, and no others count.")  \
 	V("upstreams.*.protocol", WORD, upstream_draft, config.settings.mcp_protocol, "", 0, 0, "(auto)",              \
 	  "auto|2026-07-28|2025-11-25|2025-06-18|2025-03-26|2024-11-05",                                               \

@@ -151,6 +151,15 @@ static void put_block(const struct writer *writer, const struct option *option, 
 	buf_fini(&prefix);
 }
 
+/* Another content of the file is another value of the option that names it. */
+static void put_hash_of_file(const struct writer *writer, const char *path)
+{
+	const struct generation *generation = &writer->now->generation;
+	for (size_t i = 0; i < generation->file_count; i++)
+		if (generation->files[i].hash && strcmp(generation->files[i].path, path) == 0)
+			buf_put_text(writer->out, generation->files[i].hash);
+}
+
 /* What is kept as a text, or as a list with its count. */
 static void put_kept(const struct writer *writer, const struct option *option, const void *owner)
 {
@@ -178,6 +187,9 @@ static void put_kept(const struct writer *writer, const struct option *option, c
 	case OPTION_HEADER_TEMPLATES:
 	case OPTION_VARIABLES:
 		return put_pairs(writer, option, items, count);
+	case OPTION_FILE:
+		put_text(writer, text);
+		return writer->bare ? put_hash_of_file(writer, text) : (void)0;
 	default:
 		return put_text(writer, text);
 	}
@@ -234,6 +246,7 @@ static bool is_silent(const struct option *option, const void *owner)
 		return rate.amount == 0;
 	case OPTION_WORD:
 	case OPTION_TEXT:
+	case OPTION_FILE:
 	case OPTION_HEADER_NAME:
 	case OPTION_OBJECT:
 	case OPTION_SCHEMA:
@@ -301,22 +314,11 @@ void config_put_tool(const struct config *config, size_t index, struct buf *out)
 	put_members(&writer, "tools.*.", &config->drafts->tools[index]);
 }
 
-/* What the file held that the option names; NULL: it names none whose content counts. */
-static const char *hash_of_file(const struct generation *generation, const struct option *option)
-{
-	return strcmp(option->path, "cache.redis.ca_file") == 0     ? generation->redis_options.ca_hash
-	       : strcmp(option->path, "cache.redis.cert_file") == 0 ? generation->redis_options.cert_hash
-	       : strcmp(option->path, "cache.redis.key_file") == 0  ? generation->redis_options.key_hash
-								    : NULL;
-}
-
 void config_put_setting(const struct config *config, const struct option *option, struct buf *out)
 {
 	struct writer writer = { config, config, config->drafts, out, true, false };
-	const char *hash = hash_of_file(&config->generation, option);
 	if (is_silent(option, config))
 		buf_put_text(out, "null");
 	else
 		put_value(&writer, option, config);
-	buf_put_text(out, hash ? hash : "");
 }

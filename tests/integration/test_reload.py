@@ -418,6 +418,32 @@ def test_a_rotated_secret_is_a_reload(start, tmp_path):
     assert "two" not in gateway.log()
 
 
+def test_a_mistake_that_is_undone_is_no_failure_any_more(start):
+    """What is on disk is what runs: nobody need be woken."""
+    gateway = start({"reload": {"watch": True}})
+    text = gateway.config_path.read_text()
+    gateway.config_path.write_text("nonsense: 1\n")
+    gateway.until_metric("config_last_reload_success", 0)
+    gateway.config_path.write_text(text)
+    gateway.until_metric("config_last_reload_success", 1)
+    now = in_force(gateway)
+    assert now["generation"] == 1 and now["last_reload"]["result"] == "ok"
+
+
+def test_a_file_that_is_named_before_it_is_there_is_waited_for(start, tmp_path):
+    """The refused file's names are watched, too; that watch begins with a look, which tells the same mistake no second time."""
+    gateway = start({"reload": {"watch": True}})
+    secret = tmp_path / "elsewhere" / "secret"
+    secret.parent.mkdir()
+    write(gateway, {"upstreams": {"array": {"headers": {"Authorization": f"${{file:{secret}}}"}}}})
+    until(lambda: gateway.events("config_refused"), "it is refused")
+    assert "No such file" in gateway.events("config_refused")[0]["reason"]
+    secret.write_text("one")
+    events_of(gateway, 1)
+    assert len(gateway.events("config_refused")) == 1
+    assert gateway.metrics().sum("config_reloads_total", result="failed") == 1
+
+
 def test_the_links_of_kubernetes_are_followed(start):
     gateway = start({"reload": {"watch": True}})
     first, second = gateway.directory / "..1", gateway.directory / "..2"

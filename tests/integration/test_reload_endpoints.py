@@ -172,3 +172,14 @@ def test_lists_that_change_all_the_time_cost_no_write(start, provider, others, t
     written = [json.dumps(call["params"]) for each in everybody for call in each.calls]
     assert len(written) == sum(counts) and len(set(written)) == len(written), "each once"
     assert gateway.fds() < 200
+
+
+def test_whose_answers_they_are_does_not_hang_on_the_order(start, provider, others):
+    """The list says which they are: in another order they are the same, with another one among them they are not."""
+    gateway = start(listed(provider, others[0]))
+    assert gateway.call("cached", {"q": 1}).status == 200
+    told = reloaded(gateway, listed(others[0], provider))
+    assert told["changed"]["upstreams"]["changed"] == ["array"]
+    assert "hit" in gateway.call("cached", {"q": 1}).header("Cache-Status")
+    reloaded(gateway, listed(others[0], provider, others[1]))
+    assert "fwd=miss" in gateway.call("cached", {"q": 1}).header("Cache-Status")

@@ -232,6 +232,48 @@ def test_what_one_provider_may_show_another_may_not(start, papers, behind):
     assert len(provider.resumed) == 1
 
 
+def test_another_authority_by_the_same_name_is_taken_up(start, papers, providers, tmp_path):
+    """A watched gateway hears of it. What the old one has let in counts no more: neither its connections nor its sessions,
+    nor what curl keeps of the file. Half a file is refused, and then nothing changes."""
+    provider, own = providers("good"), tmp_path / "ca.pem"
+
+    def put(text):
+        own.with_suffix(".new").write_text(text)
+        own.with_suffix(".new").rename(own)
+
+    stranger, authority = ((papers / f"{name}.pem").read_text() for name in ("stranger", "authority"))
+    put(authority)
+    url = f"https://127.0.0.1:{provider.server_port}/rpc"
+    gateway = start({"workers": 1, "reload": {"watch": True},
+                     "upstreams": {"array": {"endpoints": [{"url": url}], "ca_file": str(own)}}})
+    assert gateway.call("echo").status == 200
+    for number, (text, status) in enumerate(((stranger, 503), (authority, 200), (stranger + authority, 200), (stranger, 503))):
+        put(text)
+        until(lambda: len(gateway.events("config_reloaded")) == number + 1, "it is read anew")
+        assert json.loads(gateway.events("config_reloaded")[-1]["changed"])["upstreams"]["changed"] == ["array"]
+        assert gateway.call("echo").status == status
+    assert provider.resumed == [False] * 2, "the same authorities find the connection again that they have let in; no others do"
+    for refused, reason in ((authority[:len(authority) // 2], "is no list of certificates"), ("", "holds no certificate")):
+        before = len(gateway.events("config_refused"))
+        put(refused)
+        until(lambda: len(gateway.events("config_refused")) > before, "it is refused")
+        assert f"upstreams.array.ca_file: {reason}" in gateway.events("config_refused")[-1]["reason"]
+    assert gateway.metrics().sum("config_generation") == 5
+
+
+def test_a_bundle_of_many_authorities_is_taken_apart_once(start, papers, providers, tmp_path):
+    """Each connection would cost as much as the bundle is long."""
+    provider, own = providers("good", keep=False), tmp_path / "ca.pem"
+    own.write_text((papers / "stranger.pem").read_text() * 3000 + (papers / "authority.pem").read_text())
+    url = f"https://127.0.0.1:{provider.server_port}/rpc"
+    gateway = start({"workers": 1, "upstreams": {"array": {"endpoints": [{"url": url}], "ca_file": str(own)}}})
+    before = gateway.cpu_seconds()
+    for _ in range(10):
+        assert gateway.call("echo").status == 200
+    assert len(provider.resumed) == 10
+    assert gateway.cpu_seconds() - before < 1
+
+
 def test_an_authority_that_is_not_there_is_a_mistake(tmp_path):
     path = tmp_path / "jitney.yaml"
     path.write_text("upstreams: { s: { dialect: rest, endpoints: [ { url: https://h } ], ca_file: missing.pem } }\n")

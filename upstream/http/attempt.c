@@ -511,7 +511,7 @@ static void set_exchange(struct attempt *attempt)
 	exchange->ended = on_ended;
 	exchange->connect_timeout_us = settings->connect_timeout_us;
 	exchange->http = settings->http;
-	exchange->ca_file = settings->ca_file;
+	exchange->authorities = settings->authorities;
 	buf_init(&exchange->answer, settings->answer_bytes);
 	buf_init(&exchange->body, REQUEST_BODY_BYTES);
 }

@@ -254,7 +254,7 @@ static void init_check(struct checks *checks, struct check *check, struct endpoi
 	exchange->grown = on_grown;
 	exchange->ended = on_ended;
 	exchange->http = upstream->base.settings->http;
-	exchange->ca_file = upstream->base.settings->ca_file;
+	exchange->authorities = upstream->base.settings->authorities;
 	buf_init(&exchange->answer, CHECK_ANSWER_BYTES);
 	buf_init(&exchange->body, REASON_BYTES);
 	arm_first(check);

@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "base/utf8.h"
+#include "upstream/http/authorities.h"
 #include "upstream/http/failure.h"
 #include "upstream/provider.h"
 
@@ -168,9 +169,7 @@ static bool set_constants(const struct http_exchange *exchange, CURL *easy, stru
 	SET(HEADERDATA, handle);
 	SET(PREREQFUNCTION, let_out);
 	SET(PREREQDATA, handle);
-	if (exchange->ca_file)
-		SET(CAINFO, exchange->ca_file);
-	return true;
+	return !exchange->authorities || authorities_use(exchange->authorities, easy);
 }
 
 /* POST, HTTPGET and NOBODY each make a method of their own. */

@@ -13,6 +13,7 @@
 #include "base/slice.h"
 #include "upstream/http/transport.h"
 
+struct authorities; /* upstream/http/authorities.h */
 struct curl_slist;
 
 /* How far it came. */
@@ -49,9 +50,9 @@ struct http_exchange {
 	const char *deadline_header;   /* name of one that says how many milliseconds it has; NULL: none does */
 	struct buf body;               /* of the request; freed by http_exchange_fini */
 	bool has_body;
-	unsigned http;       /* enum http_version */
-	bool connect_only;   /* a connection is all that is wanted: no request leaves */
-	const char *ca_file; /* PEM; who may vouch for the provider; NULL: the system's authorities */
+	unsigned http;                         /* enum http_version */
+	bool connect_only;                     /* a connection is all that is wanted: no request leaves */
+	const struct authorities *authorities; /* who may vouch for the provider; NULL: the system's */
 	uint64_t connect_timeout_us;
 	uint64_t dns_ttl_us;      /* an older look-up of the host is not believed */
 	uint64_t idle_timeout_us; /* a kept connection older than this is not used */

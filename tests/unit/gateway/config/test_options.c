@@ -184,7 +184,7 @@ static void texts_are_held_to_their_length(void **state)
 	(void)state;
 	for (size_t i = 0; i < option_count; i++) {
 		const struct option *option = &option_table[i];
-		if (option->kind != OPTION_TEXT || strstr(option->path, "[]"))
+		if ((option->kind != OPTION_TEXT && option->kind != OPTION_FILE) || strstr(option->path, "[]"))
 			continue;
 		char *text = malloc(option->max + 1);
 		memset(text, 'x', option->max + 1);
