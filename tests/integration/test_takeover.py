@@ -80,11 +80,18 @@ def knock(tmp_path):
     """knock() is a connection to the door, as a successor has it."""
     made = []
 
+    def arrives(connection):
+        try:
+            connection.connect(str(tmp_path / "door"))
+        except (FileNotFoundError, ConnectionRefusedError):     # it is made a moment after clients are served
+            return False
+        return True
+
     def connect():
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.settimeout(20)
-        connection.connect(str(tmp_path / "door"))
         made.append(connection)
+        until(lambda: arrives(connection), "the door is there")
         return connection
 
     yield connect

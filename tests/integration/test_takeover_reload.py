@@ -87,11 +87,12 @@ def test_a_predecessor_that_is_killed_while_the_new_one_starts(begin, succeed, s
 def test_what_a_reload_changed_while_a_takeover_waits_is_told(begin, succeed, silent):  # noqa: F811
     """The generation that the new one began with is gone when it says where it listens."""
     old = begin({"listen": f"127.0.0.1:{free_port()}"})
-    new = succeed(old, {"upstreams": {"silent": {"dialect": "mcp", "endpoints": [{"url": silent.url()}]}}})
+    new = succeed(old, {"upstreams": {"silent": {"dialect": "mcp", "endpoints": [{"url": silent.url()}]}},
+                        "mcp": {"await_lists": "60s"}})
     new.spawn()
     until(lambda: old.events("takeover_asked"), "it asks")
     added = f"127.0.0.1:{free_port()}"
-    write(new, {"listen": [old.config["listen"], added], "mcp": {"await_lists": "30s"}})
+    write(new, {"listen": [old.config["listen"], added]})
     new.signal(signal.SIGHUP)
     until(lambda: new.events("config_reloaded"), "it has another configuration")
     write(new, {"upstreams": {"silent": None}, "tools": {"fresh": {"upstream": "array"}}})
