@@ -43,7 +43,8 @@ static bool read_seconds(const char *text, uint64_t *us)
 {
 	char *end;
 	double seconds = strtod(text, &end);
-	if (end == text || (*end && strcmp(end, "s") != 0) || !(seconds > 0) || seconds > 86400)
+	if (end == text || (*end && strcmp(end, "s") != 0) || !(seconds * (double)CLOCK_US_PER_S >= 1) ||
+	    seconds > 86400)
 		return false;
 	*us = (uint64_t)(seconds * (double)CLOCK_US_PER_S);
 	return true;

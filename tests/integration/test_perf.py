@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -318,6 +319,21 @@ def test_monitor_goes_on_when_there_is_no_answer(make, tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 0
+
+
+def test_a_monitor_does_not_make_up_for_a_silence():
+    """Rows whose time has passed are left out: they would be the same row many times, and as many questions at once."""
+    with StandIn(numbers()) as stand_in:
+        with subprocess.Popen([JITNEY, "perf", "monitor", "-u", stand_in.url, "-i", "0.2", "-t", "1", "-n", "12", "--json"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline()
+            stand_in.going.clear()
+            for _ in range(3):
+                assert "did not answer within 1 s" in process.stderr.readline()
+            stand_in.going.set()
+            resumed = time.monotonic()
+            assert process.wait(30) == 0
+            assert time.monotonic() - resumed > 0.9, "seven rows at least, and six intervals between them"
 
 
 def test_a_profile_is_written(gateway, tmp_path):

@@ -409,6 +409,8 @@ def test_call(start, provider):
 def test_call_without_a_gateway():
     done = jitney("call", "echo", "--url", "http://127.0.0.1:1")
     assert done.returncode == 1 and done.stderr
+    done = jitney("call", "echo", "-t", "1e-9")     # rounded down it would be no bound at all
+    assert done.returncode == 2 and "--timeout wants a number of seconds" in done.stderr
 
 
 def test_tools(start):
