@@ -285,7 +285,7 @@ static uint64_t below(uint64_t bound)
 static void share_once(void)
 {
 	char arguments[CALLS][128], body[2048];
-	const char *pointers[CALLS];
+	const char *pointers[CALLS] = { NULL };
 	size_t count = 1 + below(CALLS), len;
 	uint64_t total = below(4) ? below(100000) : UINT64_MAX - below(9), sum = 0, sum_all = 0;
 	len = (size_t)snprintf(body, sizeof body, "{\"data\":[");
