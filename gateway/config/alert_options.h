@@ -61,7 +61,7 @@ struct alert_webhook_options {
 	  16, NULL, "Headers sent with it, such as Authorization.")                                                    \
 	V("alerts.webhook.timeout", DURATION, config, generation.webhook.timeout_us, "us", US_MS(100), US_M(1), "5s",  \
 	  NULL, "How long one attempt may take; there are five, further and further apart.")                           \
-	V("alerts.webhook.ca_file", TEXT, config, generation.webhook.ca_file, "bytes", 1, 4096, "(the system's)", NULL, \
+	V("alerts.webhook.ca_file", FILE, config, generation.webhook.ca_file, "bytes", 1, 4096, "(the system's)", NULL, \
 	  "PEM file: the certificate of an https URL must come from one of these authorities, and no others count.")   \
 	ALERT_SHARE(B, V, ERRORS, "errors", "5%", "15%", "2m",                                                         \
 		    "Share of all calls of the last five minutes that failed by the gateway's or a provider's fault.") \
