@@ -29,7 +29,7 @@ libupstream_a_SOURCES = \
 	upstream/http/answers.c upstream/http/http_request.h \
 	upstream/http/roster.c upstream/http/roster.h upstream/http/place.h \
 	upstream/http/attempt.c \
-	upstream/http/authorities.c upstream/http/authorities.h \
+	upstream/authorities.c upstream/authorities.h \
 	upstream/http/check.c upstream/http/check.h \
 	upstream/http/client.c upstream/http/client.h \
 	upstream/endpoint_board.c upstream/endpoint_settings.h \

@@ -53,10 +53,9 @@ struct upstream_settings {
 	const struct upstream_header *headers; /* sent with every request */
 	size_t header_count;
 	const char *deadline_header; /* name of one that says how many milliseconds are left; NULL: none does */
-	const struct authorities
-		*authorities;        /* who may vouch for the provider (http/authorities.h); NULL: the system's */
-	unsigned http;               /* enum http_version */
-	unsigned label;              /* metrics index of the upstream */
+	const struct authorities *authorities; /* who may vouch for the provider (authorities.h); NULL: the system's */
+	unsigned http;                         /* enum http_version */
+	unsigned label;                        /* metrics index of the upstream */
 	/* So many stand for the provider together, on as many workers (0: as 1), and which of them this one is: the first tells
 	 * gauges. What it may have at most is its part already, of retries its calls' */
 	unsigned parts, part;

@@ -10,7 +10,7 @@
 #include <openssl/evp.h>
 
 #include "gateway/config/config_private.h"
-#include "upstream/http/authorities.h"
+#include "upstream/authorities.h"
 
 enum { REASON_BYTES = 256 };
 

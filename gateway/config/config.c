@@ -13,7 +13,7 @@
 #include "gateway/config/config_private.h"
 #include "gateway/http/listeners.h"
 #include "upstream/dialects/dialect.h"
-#include "upstream/http/authorities.h"
+#include "upstream/authorities.h"
 
 enum { MESSAGES_BYTES = 1 << 20 };
 

@@ -12,7 +12,7 @@
 #include <strings.h>
 
 #include "base/utf8.h"
-#include "upstream/http/authorities.h"
+#include "upstream/authorities.h"
 #include "upstream/http/failure.h"
 #include "upstream/provider.h"
 

@@ -13,7 +13,7 @@
 #include "base/slice.h"
 #include "upstream/http/transport.h"
 
-struct authorities; /* upstream/http/authorities.h */
+struct authorities; /* upstream/authorities.h */
 struct curl_slist;
 
 /* How far it came. */

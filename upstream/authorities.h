@@ -4,8 +4,8 @@
  * all workers. Where that text is another one, no connection and no TLS session is taken that an older one has let in,
  * though its file has the same name.
  */
-#ifndef JITNEY_UPSTREAM_HTTP_AUTHORITIES_H
-#define JITNEY_UPSTREAM_HTTP_AUTHORITIES_H
+#ifndef JITNEY_UPSTREAM_AUTHORITIES_H
+#define JITNEY_UPSTREAM_AUTHORITIES_H
 
 #include <stddef.h>
 

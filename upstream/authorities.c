@@ -4,7 +4,7 @@
  * take apart, which no connection may cost: so each gets the store that was made once. And curl, which tells connections
  * and sessions apart by what it is told to trust, is told the first certificate under a digest of all.
  */
-#include "upstream/http/authorities.h"
+#include "upstream/authorities.h"
 
 #include <curl/curl.h>
 #include <openssl/err.h>
