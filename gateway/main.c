@@ -28,9 +28,8 @@ __attribute__((no_sanitize("address", "thread", "undefined"))) static void hold_
 {
 	static const char serve[] = "serve";
 	const unsigned long both[8 / sizeof(long)] = { 1UL << (SIGHUP - 1) | 1UL << (SIGUSR1 - 1) }; /* the kernel's */
-	const char *word = argc > 1 ? argv[1] : "";
 	size_t same = 0;
-	while (same < sizeof serve && word[same] == serve[same])
+	while (argc > 1 && same < sizeof serve && argv[1][same] == serve[same])
 		same++;
 	if (same == sizeof serve)
 		syscall(SYS_rt_sigprocmask, SIG_BLOCK, both, NULL, sizeof both);
