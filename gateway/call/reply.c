@@ -310,6 +310,12 @@ void reply_put_call(struct reply *reply, const struct call *call)
 	put_timing(reply, call);
 }
 
+void reply_put_attempts(struct reply *reply, const struct worker *home, uint32_t most)
+{
+	if (most > 1 && worker_generation(home)->reply_headers != REPLY_HEADERS_MINIMAL)
+		put_number(reply, "X-Attempts", most);
+}
+
 void reply_call(struct request *request, const struct call *call)
 {
 	struct answer *answer = call->answer;

@@ -35,6 +35,9 @@ void reply_call(struct request *request, const struct call *call);
 /* The headers that tell how a finished call's result came about: Cache-Status, Age, Server-Timing and X-Batch-*; none with
  * reply_headers: minimal. */
 void reply_put_call(struct reply *reply, const struct call *call);
+/* X-Attempts of a reply that is made of many calls: of the one that needed most. None if that is one, or with
+ * reply_headers: minimal. */
+void reply_put_attempts(struct reply *reply, const struct worker *home, uint32_t most);
 /* Whether the same call, sent again, may succeed and cannot do harm: more than the outcome decides. `call` may be NULL.
  */
 bool reply_may_retry(const struct answer *answer, const struct call *call);

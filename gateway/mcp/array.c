@@ -91,7 +91,7 @@ static void put_list(struct call_group *group, const struct call_group_item *ite
 static void put_response(struct call_group *group, struct call_group_item *item, struct buf *out, struct pieces *rest)
 {
 	if (item->call)
-		mcp_put_call(out, rest, item->id, (enum mcp_era)item->tag, item->call, group->request->id);
+		mcp_put_call_of_array(out, rest, item->id, item->call, group->request->id);
 	else if (item->refusal || !item->made)
 		put_refusal(group, item, out);
 	else

@@ -56,6 +56,9 @@ void mcp_reply_result(struct buf *out, struct slice id, enum mcp_era era, struct
  * call's answer and of static text. */
 void mcp_put_call(struct buf *out, struct pieces *rest, struct slice id, enum mcp_era era, const struct call *call,
 		  const char *request_id);
+/* The same for one of an array, which has no X-Attempts: a result that took several has them in its _meta. */
+void mcp_put_call_of_array(struct buf *out, struct pieces *rest, struct slice id, const struct call *call,
+			   const char *request_id);
 
 /* --- headers.c --- */
 

@@ -219,6 +219,8 @@ static void write_failure(struct buf *out, const struct call *call, const char *
 	buf_put_text(out, reply_may_retry(answer, call) ? ",\"retryable\":true" : ",\"retryable\":false");
 	if (answer->retry_after_s)
 		buf_printf(out, ",\"retryAfterMs\":%llu", (unsigned long long)answer->retry_after_s * 1000);
+	if (call->facts.attempts > 1)
+		buf_printf(out, ",\"attempts\":%u", call->facts.attempts);
 	buf_put_text(out, "}}}");
 }
 
@@ -259,6 +261,37 @@ static void put_failure(struct buf *out, struct slice id, enum mcp_era era, cons
 	buf_fini(&result);
 }
 
+static void put_digits(struct pieces *to, uint32_t number)
+{
+	static const char *const digits[] = { "0", "1", "2", "3", "4", "5", "6", "7", "8", "9" };
+	if (number >= 10)
+		put_digits(to, number / 10);
+	pieces_put_text(to, digits[number % 10]);
+}
+
+/* A legacy result, and in its _meta how often its call was tried. */
+static void put_attempted(struct pieces *to, struct slice result, uint32_t attempts)
+{
+	struct slice whole = strip_brackets(result), meta = find_marks(result).meta;
+	struct slice inner =
+		meta.len && json_type(meta) == JSON_OBJECT ? strip_brackets(meta) : (struct slice){ NULL, 0 };
+	if (meta.len && json_type(meta) != JSON_OBJECT) { /* no room of ours */
+		pieces_put(to, result);
+		return;
+	}
+	pieces_put_text(to, "{");
+	if (meta.len)
+		pieces_put(to, (struct slice){ whole.at, (size_t)(meta.at - whole.at) });
+	pieces_put_text(to, meta.len ? "{\"jitney/attempts\":" : "\"_meta\":{\"jitney/attempts\":");
+	put_digits(to, attempts);
+	pieces_put_text(to, inner.len ? "," : "");
+	pieces_put(to, inner);
+	pieces_put_text(to, meta.len || !whole.len ? "}" : "},");
+	const char *after = meta.len ? meta.at + meta.len : whole.at;
+	pieces_put(to, (struct slice){ after, (size_t)(whole.at + whole.len - after) });
+	pieces_put_text(to, "}");
+}
+
 void mcp_put_call(struct buf *out, struct pieces *rest, struct slice id, enum mcp_era era, const struct call *call,
 		  const char *request_id)
 {
@@ -277,4 +310,24 @@ void mcp_put_call(struct buf *out, struct pieces *rest, struct slice id, enum mc
 	} else {
 		put_failure(out, id, era, call, request_id);
 	}
+}
+
+void mcp_put_call_of_array(struct buf *out, struct pieces *rest, struct slice id, const struct call *call,
+			   const char *request_id)
+{
+	const struct answer *answer = call->answer;
+	uint32_t attempts = call->facts.attempts;
+	if (attempts <= 1 || answer->outcome != OUTCOME_OK) {
+		mcp_put_call(out, rest, id, MCP_LEGACY, call, request_id);
+		return;
+	}
+	mcp_reply_head(out, id);
+	if (answer_full(answer).len) {
+		put_attempted(rest, answer_full(answer), attempts);
+		pieces_put_text(rest, "}");
+		return;
+	}
+	buf_printf(out, "{\"_meta\":{\"jitney/attempts\":%u},", attempts);
+	put_content(rest, answer);
+	pieces_put_text(rest, "}}");
 }

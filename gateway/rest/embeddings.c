@@ -26,6 +26,7 @@ struct sum {
 	uint64_t prompt_tokens, total_tokens;
 	uint64_t unbilled; /* inputs answered without asking the provider on their behalf */
 	bool estimated;
+	uint32_t attempts; /* of the input that needed most */
 };
 
 /* What the body asks for; `model` and `input` are slices of it. */
@@ -179,12 +180,13 @@ static void put_end(struct call_group *group, struct buf *out)
 	buf_put_char(out, '}');
 }
 
-/* The usage is not the provider's own. */
+/* Whether the usage is not the provider's own, and how often the inputs were tried. */
 static void put_head(struct call_group *group, struct reply *reply)
 {
 	const struct sum *sum = &embeddings_of(group)->sum;
 	if (sum->estimated || sum->unbilled)
 		reply_header_text(reply, "X-Usage-Estimated", SLICE("true"));
+	reply_put_attempts(reply, group->worker, sum->attempts);
 }
 
 static void put_input(struct call_group *group, struct call_group_item *item, struct buf *out, struct pieces *rest)
@@ -211,6 +213,8 @@ static void add_result(struct call_group *group, struct call_group_item *item)
 {
 	struct embeddings *embeddings = embeddings_of(group);
 	struct slice model;
+	if (item->call && item->call->facts.attempts > embeddings->sum.attempts)
+		embeddings->sum.attempts = item->call->facts.attempts;
 	if (!item->call || item->call->answer->outcome != OUTCOME_OK)
 		return;
 	add_usage(&embeddings->sum, item->call);

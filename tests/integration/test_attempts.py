@@ -100,26 +100,43 @@ def repeats(gateway):
     return int(gateway.metrics().sum("upstream_repeats_total", upstream="array"))
 
 
+def told(gateway, replies, provider, other, kind):
+    """Each attempt was told to a caller and counted, and each that left has come; what a kept connection swallowed is apart."""
+    came = len(provider.calls) + len(other.calls)
+    assert sum(map(attempts_of, replies)) == counted(gateway) + repeats(gateway)
+    assert came <= counted(gateway) + repeats(gateway)
+    if kind != "twice":
+        assert came == counted(gateway) + repeats(gateway) - counted(gateway, outcome="unsent")
+
+
+def patience(kind):
+    """Long enough for all to leave while nothing has ended by its timeout: what is known to take that long is refused, rightly."""
+    return {"timeout": "2s" if kind in ENDLESS else "20s"}
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_writes_reach_hostile_providers_once_at_most(two, provider, other, together, kind):
-    gateway = two({"timeout": "500ms"})
+    gateway = two(patience(kind))
     provider.behaviour = HOSTILE[kind]
     writes = together(lambda n: gateway.call("write", {"n": n}), range(16))
-    reads = together(lambda n: gateway.call("echo", {"n": n}), range(100, 116))
     times = collections.Counter(call["params"]["n"] for one in (provider, other) for call in one.calls)
     for n, reply in enumerate(writes):
         assert reply.status == 200 or reply.code in ("outcome_unknown", "upstream_unavailable"), reply
         assert times[n] == (0 if reply.status == 503 else 1), (n, reply, times[n])
         assert attempts_of(reply) <= 2
+    told(gateway, writes, provider, other, kind)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_reads_go_where_they_are_answered(two, provider, other, together, kind):
+    gateway = two(patience(kind))
+    provider.behaviour = HOSTILE[kind]
+    reads = together(lambda n: gateway.call("echo", {"n": n}), range(100, 116))
     assert {reply.status for reply in reads} <= ({200, 504} if kind in ENDLESS else {200, 502}), reads
     done = [reply for reply in reads if reply.status == 200]
     assert len(done) == 16 if kind not in (*ENDLESS, "half, reset", "garbage") else len(done) >= 8, (kind, len(done))
     assert all(reply.json()["echo"]["n"] == n for n, reply in zip(range(100, 116), reads) if reply.status == 200)
-    # each attempt was told to a caller and counted, and each that left has come; what a kept connection swallowed is apart
-    assert sum(map(attempts_of, writes + reads)) == counted(gateway) + repeats(gateway)
-    assert len(provider.calls) + len(other.calls) <= counted(gateway) + repeats(gateway)
-    if kind != "twice":
-        assert len(provider.calls) + len(other.calls) == counted(gateway) + repeats(gateway) - counted(gateway, outcome="unsent")
+    told(gateway, reads, provider, other, kind)
 
 
 def test_a_provider_that_resets_what_it_accepts_gets_no_write_twice(two, other, together):
@@ -166,6 +183,47 @@ def test_items_of_a_batch_say_their_attempts(two, provider, other):
     assert [result["status"] for result in results] == [200] * 4
     assert sorted(result.get("attempts", 1) for result in results) == [1, 1, 1, 2], (results, gateway.metrics().text)
     assert counted(gateway) == 5
+
+
+def test_messages_of_an_array_say_their_attempts(two, provider, other):
+    """They have no header: the result's _meta says it."""
+    gateway = two()
+    provider.next(behave.reset)
+    asked = [{"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": {"name": "echo", "arguments": {"n": n}}} for n in range(4)]
+    reply = gateway.request("POST", "/mcp", json.dumps(asked), {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"})
+    results = [message["result"] for message in reply.json()]
+    assert [result["structuredContent"] for result in results] == [{"echo": {"n": n}} for n in range(4)]
+    said = [result.get("_meta", {}).get("jitney/attempts", 1) for result in results]
+    assert sorted(said) == [1, 1, 1, 2], (results, gateway.metrics().text)
+    assert sum(said) == counted(gateway) == 5
+
+
+def test_a_failed_message_of_an_array_says_its_attempts(two, provider, other):
+    gateway = two()
+    provider.behaviour = other.behaviour = behave.reset
+    asked = [{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {"n": 1}}}]
+    reply = gateway.request("POST", "/mcp", json.dumps(asked), {"Content-Type": "application/json", "Accept": "application/json"})
+    result = reply.json()[0]["result"]
+    assert result["isError"] and result["_meta"]["jitney/error"]["attempts"] == counted(gateway) == 2
+
+
+def test_embeddings_say_the_attempts_of_the_input_that_took_most(start, provider, other):
+    def embed(delivery, wire):
+        data = [{"object": "embedding", "index": n, "embedding": [1.0]} for n, _ in enumerate(json.loads(delivery.body)["input"])]
+        wire.answer({"object": "list", "data": data, "model": "small", "usage": {"prompt_tokens": 1, "total_tokens": 1}})
+
+    provider.behaviour = other.behaviour = embed
+    gateway = start({"workers": 1, "upstreams": {"openai": {"dialect": "openai-embeddings", "batch": {"mode": "off"}, "balance": "round_robin",
+                                                            "endpoints": [{"url": one.url("/v1")} for one in (provider, other)]}},
+                     "tools": {"embed": {"upstream": "openai", "annotations": {"read_only": True}, "models": ["small"]}}})
+
+    def ask(*inputs):
+        return gateway.request("POST", "/v1/embeddings", json.dumps({"model": "small", "input": list(inputs)}), {"Content-Type": "application/json"})
+
+    provider.next(behave.reset)
+    reply = ask("a", "b", "c", "d")
+    assert (reply.status, attempts_of(reply)) == (200, 2), reply
+    assert attempts_of(ask("e", "f")) == 1
 
 
 def test_a_hedge_is_an_attempt(two, provider, other):
