@@ -13,10 +13,11 @@
 #define CAP_GROWS (1.0 / 64)
 enum {
 	REFUSED_PROVES = 2,
-	SOME = 4,         /* calls of an array whose cost tells */
-	TRIAL_FIRST = 8,  /* calls of an array that is tried again */
-	TRIAL_LAST = 128, /* from which on it is a trial no more */
-	TRIAL_PASSES = 4, /* arrays of a size, before the next size */
+	SOME = 4,          /* calls of an array whose cost tells */
+	TRIAL_FIRST = 8,   /* calls of an array that is tried again */
+	TRIAL_LAST = 128,  /* from which on it is a trial no more */
+	TRIAL_PASSES = 16, /* before the next size: so many arrays, or fewer that are about as long as they may be */
+	TRIAL_LONG = 4,    /* for so many counts one of those */
 	ALONE_SMOOTHING = 8,
 	COMPANY_SMOOTHING = 4,
 	CALM = 256,    /* calls alone, none of them slow, before arrays that waited for slow ones are tried again */
@@ -34,9 +35,18 @@ void arrays_init(struct arrays *arrays)
 	arrays->backoff_us = arrays->explore_rest_us = BACKOFF_FIRST_US;
 }
 
-void arrays_inherit(struct arrays *arrays, const struct arrays *from)
+void arrays_forget(struct arrays *arrays)
 {
-	if (arrays->alone_sent || arrays->company_us > 0 || arrays->singles_until_us)
+	uint64_t alone_sent = arrays->alone_sent, alone_done = arrays->alone_done;
+	arrays_init(arrays);
+	arrays->alone_sent = alone_sent; /* those under way keep their numbers */
+	arrays->alone_done = alone_done;
+}
+
+void arrays_inherit(struct arrays *arrays, const struct arrays *from, bool shared)
+{
+	bool known = arrays->alone_sent || arrays->company_us > 0 || arrays->singles_until_us;
+	if (shared && known)
 		return;
 	*arrays = *from;
 	arrays->trial_out = false;
@@ -91,7 +101,7 @@ uint64_t arrays_sent_alone(struct arrays *arrays)
 
 bool arrays_slow_alone(struct arrays *arrays, uint64_t number)
 {
-	if (number + COSTS_KNOWN >= arrays->alone_done)
+	if (number + COSTS_KNOWN >= arrays->alone_done || number > arrays->alone_sent)
 		return false;
 	if (arrays->slow_number < number)
 		arrays->slow_number = number;
@@ -161,6 +171,9 @@ void arrays_alone(struct arrays *arrays, uint64_t number, double held_us, uint64
 		arrays->alone_us += (held_us - arrays->alone_us) / ++arrays->alone;
 	else
 		arrays->alone_us += (held_us - arrays->alone_us) / ALONE_SMOOTHING;
+	if (now_us < arrays->explores_until_us &&
+	    arrays->alone == 1) /* what had been under way held up the first one */
+		arrays->explores_until_us = clock_add(now_us, arrays->explore_for_us);
 	if (now_us >= arrays->explores_until_us || arrays->alone < COSTS_KNOWN)
 		return;
 	arrays->explores_until_us = 0;
@@ -174,7 +187,10 @@ void arrays_alone(struct arrays *arrays, uint64_t number, double held_us, uint64
 
 static void pass_trial(struct arrays *arrays, size_t items)
 {
-	if (arrays->trial == 0 || items * 2 < arrays->trial || ++arrays->trial_passed < TRIAL_PASSES)
+	if (arrays->trial == 0)
+		return;
+	arrays->trial_passed += items * 2 < arrays->trial ? 1 : TRIAL_LONG;
+	if (arrays->trial_passed < TRIAL_PASSES)
 		return;
 	arrays->trial_passed = 0;
 	arrays->doubted = false;
@@ -188,6 +204,7 @@ static void pass_trial(struct arrays *arrays, size_t items)
 /* Nobody has gone alone, and something is odd. */
 static void explore_again(struct arrays *arrays, uint64_t for_us, uint64_t now_us)
 {
+	arrays->explore_for_us = for_us;
 	arrays->explores_until_us = clock_add(now_us, for_us);
 	arrays->suspected = arrays->alone == COSTS_KNOWN;
 	arrays->alone = 0;
@@ -223,7 +240,7 @@ void arrays_company(struct arrays *arrays, const struct arrays_company *company,
 	if ((overtaken || arrays->trial) && costs_more(arrays))
 		end_trial(arrays, overtaken, now_us);
 	else if (!overtaken && odd && now_us >= arrays->explore_us)
-		explore_again(arrays, company->alone_us, now_us);
+		explore_again(arrays, company->explore_us, now_us);
 	else
 		pass_trial(arrays, company->items);
 }

@@ -12,7 +12,7 @@
  * - Arrays that were switched off for that reason are not tried again while calls alone are still now and then far past
  *   their time: of the latest CALM none may be, since an array of many would wait for it.
  * - What was switched off is tried again in small: one array at a time, of eight calls at first, twice as many after four
- *   that were well.
+ *   that were well; or after more, if calls come too seldom for such long ones.
  * - 413 halves the caps; arrays near them that pass raise them by 1/64.
  */
 #ifndef JITNEY_BATCHER_ARRAYS_H
@@ -30,13 +30,14 @@ struct arrays {
 	uint64_t backoff_us;         /* how long next time */
 	double cap_items, cap_bytes; /* what 413 taught; 0: nothing */
 	size_t trial;                /* calls of an array at most while arrays are tried again; 0: they are not */
-	unsigned trial_passed;       /* arrays of about that size that were well */
+	unsigned trial_passed;       /* arrays that were well, those of about that size counted more */
 	bool trial_out;              /* one is under way */
 	bool doubted;                /* the trial has begun anew, since the provider may have stood still */
 	double alone_us;             /* of calls alone of late, under any load: how long each held its slot */
 	unsigned alone;              /* how many that is of, up to COSTS_KNOWN */
 	double company_us;           /* how long an array held its slot for each of its calls, of late; 0: not known */
 	uint64_t explores_until_us;  /* calls go alone until then, or until it is known what that takes */
+	uint64_t explore_for_us;     /* that long, and again from when the first of them has completed */
 	bool suspected;              /* it was one of many, of which others were well: it proves nothing */
 	uint64_t explore_us;         /* not again before */
 	uint64_t explore_rest_us;    /* and how long it rests then */
@@ -49,8 +50,11 @@ struct arrays {
 
 /* Nothing is known. */
 void arrays_init(struct arrays *arrays);
-/* Calls that were in another class come into this one: what is known there, if nothing is known here. */
-void arrays_inherit(struct arrays *arrays, const struct arrays *from);
+/* It is another provider now. */
+void arrays_forget(struct arrays *arrays);
+/* Calls that were in another class come into this one, and bring along what is known there; if they share it with others,
+ * only if nothing is known here. */
+void arrays_inherit(struct arrays *arrays, const struct arrays *from, bool shared);
 /* An exchange of so many took so long, while hardly anything else was under way. */
 void arrays_learn(struct arrays *arrays, size_t items, uint64_t took_us, uint64_t now_us);
 /* An array has left. Returns the number of the call alone that left last. */
@@ -73,7 +77,7 @@ struct arrays_company {
 	size_t items;
 	uint64_t sent_number; /* what arrays_sent returned */
 	double held_us;       /* its slot: less and less as its calls were answered */
-	uint64_t alone_us;    /* a call alone takes no longer than so, if it is not far past its time */
+	uint64_t explore_us;  /* that long it takes to see what calls take alone */
 	bool late;            /* far beyond what it should take */
 	bool unmeasured;      /* all its calls are of one tool, of which none has ever gone alone */
 	bool at_end;          /* its calls were answered when the last one was done */

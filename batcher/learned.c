@@ -95,9 +95,10 @@ static double alone_us(const struct batcher *batcher, const struct lane_class *c
  * wanders must not have slots kept for where it was. Whoever else is in there says so with the next call. */
 static void note_latency(struct batcher *batcher, const struct learned_tool *tool, unsigned class_before)
 {
-	if (tool->latency.class != class_before) {
-		batcher->classes[class_before].used_us = 0;
-		arrays_inherit(&batcher->classes[tool->latency.class].arrays, &batcher->classes[class_before].arrays);
+	struct lane_class *class = &batcher->classes[tool->latency.class], *before = &batcher->classes[class_before];
+	if (class != before) {
+		before->used_us = 0;
+		arrays_inherit(&class->arrays, &before->arrays, class->used_us > 0);
 	}
 	if (!batcher->silent)
 		meter_set(batcher->meter, METRIC_ID_TOOL_ALONE, tool->number, 0, (int64_t)tool->latency.alone_us);
@@ -152,10 +153,16 @@ static bool is_other_provider(const struct batcher *batcher, const struct lane_c
 	return same_class && then_us > 0 && (us > OTHER * then_us || then_us > OTHER * us);
 }
 
+static void forget_rate(struct batcher *batcher)
+{
+	learned_rate_forget(&batcher->rates->learned_rate);
+	batcher->rates->refused_cost_us = 0;
+}
+
 static void learn_limit(struct batcher *batcher, struct lane_class *class, const struct batch *batch, bool given_up,
 			uint64_t now_us)
 {
-	bool held = !given_up && batch->answered == batch->count; /* its slot, by the part that was still out */
+	bool held = !given_up && batch->answered > 0 && batch->answered == batch->count; /* by what was still out */
 	uint64_t took_us = held ? batch->answers_us / batch->answered : window_elapsed_us(batch->sent_us, now_us);
 	struct limiter_sample sample = {
 		.costs = costs_of(class, batch),
@@ -170,22 +177,21 @@ static void learn_limit(struct batcher *batcher, struct lane_class *class, const
 	};
 	limiter_completed(&batcher->limiter, &sample, now_us);
 	if (batcher->limiter.forgot_us == now_us) /* it is another provider */
-		arrays_init(&class->arrays);
-	if (batcher->limiter.forgot_us == now_us || is_other_provider(batcher, class)) {
-		learned_rate_forget(&batcher->rates->learned_rate);
-		batcher->rates->refused_cost_us = 0;
-	}
+		arrays_forget(&class->arrays);
+	if (batcher->limiter.forgot_us == now_us || is_other_provider(batcher, class))
+		forget_rate(batcher);
 	if (sample.costs != &class->costs && !given_up)
 		costs_learn(&class->costs, 1, sample.took_us);
 }
 
-/* Calls alone of that class which are far past their time: the newest of them that counts. */
+/* Calls alone that belong to that class and are far past their time: the newest of them that counts. */
 static void find_slow_alone(const struct batcher *batcher, struct lane_class *class, uint64_t now_us)
 {
 	struct batch *batch;
 	TAILQ_FOREACH_REVERSE(batch, &batcher->sent, batch_list, next)
 	{
-		bool alone = batch->count == 1 && &batcher->classes[batch->lane->class] == class;
+		unsigned of = batch->learned ? batch->learned->latency.class : batch->lane->class;
+		bool alone = batch->count == 1 && &batcher->classes[of] == class;
 		if (alone && batch->overdue_us <= now_us && arrays_slow_alone(&class->arrays, batch->alone_number))
 			return;
 	}
@@ -205,8 +211,14 @@ static void learn_alone(const struct batcher *batcher, struct lane_class *class,
 	arrays_review(&class->arrays, now_us);
 }
 
+/* How long until it is known what calls take alone: so many of them, at the pace that is allowed. */
+static uint64_t explore_for_us(const struct batcher *batcher, const struct costs *costs)
+{
+	return clock_add(limiter_patience_us(costs, 1), COSTS_KNOWN * (uint64_t)batcher->rates->learned_rate.step_us);
+}
+
 /* What company costs. A call alone that is far past its time holds no slot from then on. */
-static void learn_company(const struct batcher *batcher, struct lane_class *class, const struct batch *batch,
+static void learn_company(struct batcher *batcher, struct lane_class *class, const struct batch *batch,
 			  uint64_t took_us, uint64_t now_us)
 {
 	uint64_t patience_us = window_elapsed_us(batch->sent_us, batch->overdue_us);
@@ -214,7 +226,7 @@ static void learn_company(const struct batcher *batcher, struct lane_class *clas
 		.items = batch->count,
 		.sent_number = batch->alone_number,
 		.held_us = batch->answered ? (double)batch->answers_us / (double)batch->answered : 0,
-		.alone_us = limiter_patience_us(&class->costs, 1),
+		.explore_us = explore_for_us(batcher, &class->costs),
 		.late = took_us > patience_us && costs_known(&class->costs),
 		.unmeasured = batch->learned && !batch->learned->went_alone,
 	};
@@ -223,6 +235,8 @@ static void learn_company(const struct batcher *batcher, struct lane_class *clas
 		learn_alone(batcher, class, batch, took_us, now_us);
 	else
 		arrays_company(&class->arrays, &company, now_us);
+	if (class->arrays.company_off_us == now_us) /* a rate that was learned with arrays is another provider's */
+		forget_rate(batcher);
 }
 
 void learned_completed(struct batcher *batcher, const struct batch *batch, uint64_t now_us)

@@ -17,6 +17,8 @@ enum {
 #define RAISED (63.0 / 64)                      /* of the time between visits, with each that passes */
 #define RAISED_FAST (15.0 / 16)                 /* likewise, well beyond what was refused last */
 #define BEYOND (2.0 / 3)                        /* of the time at which it was refused: well beyond */
+#define FAR 2.0                                 /* times that: far below, and asking costs one visit */
+#define RAISED_FAR (7.0 / 8)                    /* likewise, far below it */
 #define MARGIN 1.06                             /* times the time that a run tells */
 #define GUESS_MARGIN 1.15                       /* likewise, if it tells little */
 #define DIFFERENT 1.5                           /* times as long: two runs whose difference tells */
@@ -87,10 +89,11 @@ void learned_rate_visit(struct learned_rate *learned, uint64_t now_us)
 		learned->run_us = now_us;
 }
 
-/* Nothing is known but how often it was visited. */
+/* Nothing is known but how often it was visited; if that was seldom, nobody had asked for more. */
 static double half_the_rate(const struct learned_rate *learned)
 {
-	return 2 * larger_of(learned->step_us, learned->gap_us);
+	double gap_us = learned->gap_us < OUTAGE_LOOK_US / 2 ? learned->gap_us : OUTAGE_LOOK_US / 2;
+	return 2 * larger_of(learned->step_us, gap_us);
 }
 
 /* Of a run that began with credit nobody knows: it lets in no more than what passed, and no less than that over the run
@@ -204,6 +207,15 @@ void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint6
 	begin_run(learned, pause_us, sure, now_us);
 }
 
+/* Of the time between visits, as one passes. Close to the pace that was refused last it is raised slowly; where nobody
+ * pauses for a refusal, far below it at once. */
+static double choose_raise(const struct learned_rate *learned)
+{
+	if (learned->step_us < BEYOND * learned->refused_us)
+		return RAISED_FAST;
+	return !learned->full && learned->step_us > FAR * learned->refused_us ? RAISED_FAR : RAISED;
+}
+
 void learned_rate_passed(struct learned_rate *learned, uint64_t sent_us, uint64_t now_us)
 {
 	if (sent_us >= learned->run_us) {
@@ -221,7 +233,7 @@ void learned_rate_passed(struct learned_rate *learned, uint64_t sent_us, uint64_
 		learned->held_us = learned->step_us;
 		learned->run_us = learned->visits = 0;
 	}
-	learned->step_us *= learned->step_us < BEYOND * learned->refused_us ? RAISED_FAST : RAISED;
+	learned->step_us *= choose_raise(learned);
 	if (learned->step_us < (double)CLOCK_US_PER_MS)
 		learned->step_us = 0;
 }

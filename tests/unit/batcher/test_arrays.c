@@ -44,9 +44,12 @@ static void two_in_a_row_do(void **state)
 static void complete_array(struct arrays *arrays, size_t items, double held_us, bool late, unsigned invalidated,
 			   double alone_us, uint64_t now_us)
 {
-	struct arrays_company company = {
-		.items = items, .held_us = held_us, .alone_us = 30000, .late = late, .at_end = true, .unmeasured = true
-	};
+	struct arrays_company company = { .items = items,
+					  .held_us = held_us,
+					  .explore_us = 30000,
+					  .late = late,
+					  .at_end = true,
+					  .unmeasured = true };
 	company.sent_number = arrays_sent(arrays);
 	while (invalidated-- > 0)
 		arrays_alone(arrays, arrays_sent_alone(arrays), alone_us, now_us);
@@ -166,6 +169,57 @@ static void what_was_off_is_tried_again_in_small(void **state)
 	assert_true(arrays_shunned(&arrays, now_us + 2 * CLOCK_US_PER_S - 1));
 }
 
+/* What had been under way holds up the first one. */
+static void looking_begins_again_when_the_first_one_is_back(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	complete_array(&arrays, 64, 2e6, true, 0, 0, 0);
+	arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 20000);
+	arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 40000);
+	assert_true(arrays_shunned(&arrays, 49999));
+	assert_false(arrays_shunned(&arrays, 50000));
+}
+
+/* Where calls come too seldom for long arrays, one at a time would be the rule for good. */
+static void a_trial_ends_with_short_arrays_too(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	for (unsigned i = 0; i < COSTS_KNOWN; i++)
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 0);
+	arrays_shun(&arrays, 0);
+	for (unsigned i = 0; i < 4; i++)
+		complete_array(&arrays, 8, 6000, false, 0, 0, CLOCK_US_PER_S);
+	for (unsigned i = 0; i < 3 * 16; i++)
+		complete_array(&arrays, 6, 6000, false, 0, 0, CLOCK_US_PER_S);
+	assert_int_equal(arrays.trial, 0);
+}
+
+/* Calls that wander between classes bring along what is known of them, unless they share the class with others. */
+static void who_comes_brings_along_what_is_known(void **state)
+{
+	struct arrays from, to;
+	(void)state;
+	arrays_init(&from);
+	arrays_init(&to);
+	arrays_passed(&to, 4);
+	arrays_sent_alone(&to);
+	complete_array(&from, 64, 2e6, false, 8, 5000, 1);
+	assert_true(arrays_shunned(&from, 2));
+	arrays_inherit(&to, &from, true);
+	assert_false(arrays_shunned(&to, 2)); /* others know better */
+	arrays_inherit(&to, &from, false);
+	assert_true(arrays_shunned(&to, 2));
+	assert_int_equal(to.alone_sent, from.alone_sent);
+	arrays_forget(&to); /* those under way keep their numbers */
+	assert_false(arrays_shunned(&to, 2));
+	assert_int_equal(to.alone_sent, from.alone_sent);
+	assert_false(arrays_slow_alone(&to, to.alone_sent + 1)); /* another class's */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -176,6 +230,9 @@ int main(void)
 		cmocka_unit_test(an_array_that_takes_long_makes_one_look_if_nobody_knows_what_calls_take_alone),
 		cmocka_unit_test(arrays_stay_off_while_calls_alone_are_now_and_then_slow),
 		cmocka_unit_test(what_was_off_is_tried_again_in_small),
+		cmocka_unit_test(looking_begins_again_when_the_first_one_is_back),
+		cmocka_unit_test(a_trial_ends_with_short_arrays_too),
+		cmocka_unit_test(who_comes_brings_along_what_is_known),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,6 +194,27 @@ static void too_many_at_once_are_no_outage(void **state)
 	assert_in_range(provider.passed, 40, 110);
 }
 
+/* Nobody came for long, and then many at once: that they had come seldom is no pace, and far below what was refused it is
+ * raised at once. */
+static void a_quiet_time_is_no_pace(void **state)
+{
+	(void)state;
+	struct learned_rate learned = { 0 };
+	struct limited_provider provider = { .rate = 50, .seen_us = 1 };
+	uint64_t now_us = 1;
+	for (unsigned i = 0; i < 8; i++, now_us += 20 * CLOCK_US_PER_S)
+		visit_provider(&provider, &learned, now_us);
+	for (unsigned i = 0; i < 12; i++)
+		visit_provider(&provider, &learned, now_us);
+	assert_in_range(provider.refused, 1, 12);
+	assert_true(learned_rate_visit_us(&learned) <= now_us + CLOCK_US_PER_S);
+	now_us = learned_rate_visit_us(&learned);
+	visit_for(&provider, &learned, &now_us, 15 * CLOCK_US_PER_S);
+	provider.passed = provider.refused = 0;
+	visit_for(&provider, &learned, &now_us, 10 * CLOCK_US_PER_S);
+	assert_in_range(provider.passed, 10 * 45, 10 * 50 + 10);
+}
+
 /* One call in five seconds: after three refusals in a row it looks like one that is down, once. */
 static void a_slow_provider_is_not_down(void **state)
 {
@@ -501,6 +522,7 @@ int main(void)
 		cmocka_unit_test(the_pace_from_before_an_outage_is_kept),
 		cmocka_unit_test(too_many_at_once_are_no_outage),
 		cmocka_unit_test(a_slow_provider_is_not_down),
+		cmocka_unit_test(a_quiet_time_is_no_pace),
 		cmocka_unit_test(one_burst_of_refusals_is_one_event),
 		cmocka_unit_test(a_pause_is_meant_of_the_whole_upstream),
 		cmocka_unit_test(a_pause_for_one_call_of_a_batch_counts_as_well),
