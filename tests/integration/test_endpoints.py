@@ -95,12 +95,15 @@ def test_one_that_accepts_and_never_answers_is_ejected(two, provider, other):
     provider.behaviour = behave.hang
     failed = 0
     while shown(gateway, 0)["state"] != "ejected":
+        begun = time.monotonic()
         failed += gateway.call("echo", {"n": 1}).status != 200
         assert failed <= 3
     seen = len(provider.calls)
-    # one probe at a time while it hangs, each of them later than the one before
+    # one probe at a time while it hangs, each of them after twice the pause: so many as the time that it took has room for
     results = [gateway.call("echo", {"n": n}).status for n in range(100)]
-    assert results.count(200) >= 97 and len(provider.calls) - seen <= 3
+    probes = len(provider.calls) - seen
+    assert results.count(200) >= 100 - probes
+    assert 0.1 * (2 ** probes - 1) + 0.4 * (probes - 1) <= time.monotonic() - begun, probes
     provider.behaviour = behave.echo
     until(lambda: gateway.call("echo", {"n": 1}).status == 200 and shown(gateway, 0)["state"] == "up", "it is back")
     assert gateway.metrics().sum("endpoint_ejections_total", upstream="array", reason="failures") >= 1
