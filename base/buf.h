@@ -56,6 +56,7 @@ static inline void buf_put_text(struct buf *buf, const char *text)
 	buf_put(buf, slice_of(text));
 }
 
+/* In decimal digits; as printf would. */
 void buf_put_u64(struct buf *buf, uint64_t number);
 void buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
 void buf_vprintf(struct buf *buf, const char *format, va_list args) PRINTF_LIKE(2, 0);

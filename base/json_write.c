@@ -36,6 +36,14 @@ void json_put_string(struct buf *out, struct slice text)
 	buf_put_char(out, '"');
 }
 
+void json_put_text_member(struct buf *out, const char *name, const char *text)
+{
+	if (!text || !*text)
+		return;
+	buf_printf(out, ",\"%s\":", name);
+	json_put_string(out, slice_of(text));
+}
+
 bool json_utf8(struct slice bytes)
 {
 	const char *p = bytes.len ? bytes.at : "", *end = p + bytes.len;

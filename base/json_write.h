@@ -12,6 +12,8 @@
 void json_put_string(struct buf *out, struct slice text);
 /* The same without the quotes: a part of a string, that ends between two characters. */
 void json_put_in_string(struct buf *out, struct slice text);
+/* Append ,"name":"text", behind another member; nothing if the text is NULL or empty. */
+void json_put_text_member(struct buf *out, const char *name, const char *text);
 /* Whether bytes are valid UTF-8 (RFC 3629). */
 bool json_utf8(struct slice bytes);
 

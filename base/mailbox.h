@@ -23,6 +23,7 @@ struct mailbox {
 	struct loop *loop;             /* c: the receiver's, woken by a post into an empty box */
 };
 
+/* Before anybody posts. The loop outlives it. */
 void mailbox_init(struct mailbox *mailbox, struct loop *loop);
 /* Hand mail->open over to the receiver. Any thread. Mails of one sender are opened in the order they were posted. */
 void mailbox_post(struct mailbox *mailbox, struct mail *mail);

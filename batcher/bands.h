@@ -35,6 +35,7 @@ struct band_counts {
 	size_t of[BAND_COUNT];
 };
 
+/* Of a call's urgency (RFC 9218). */
 enum priority_band band_of(uint8_t urgency);
 /* Whether anybody may be owed a turn, whoever waits. */
 static inline bool bands_anybody_owed(const struct band_turns *turns)

@@ -23,6 +23,7 @@ struct rate_limiter {
 	double next_us;  /* when the next one would come if they came evenly */
 };
 
+/* Nothing has gone yet. An amount of 0: there is no limit. */
 void rate_limiter_init(struct rate_limiter *limiter, const struct rate *rate);
 /* Another rate from now on: what has gone until now counts as it did. */
 void rate_limiter_adjust(struct rate_limiter *limiter, const struct rate *rate);
@@ -65,6 +66,7 @@ struct learned_rate {
 	double outage_us; /* time between visits as an outage ended; 0: none has of late */
 };
 
+/* A request leaves. */
 void learned_rate_visit(struct learned_rate *learned, uint64_t now_us);
 /* Refused, a visit made at sent_us; it asked for such a pause (0: for none). Visits made before the last decrease are
  * of the same event, and tell nothing new. */

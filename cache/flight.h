@@ -29,6 +29,7 @@ struct flight {
 
 struct flights; /* the table */
 
+/* Empty. NULL: out of memory. */
 struct flights *flights_new(void) MUST_CHECK;
 /* Must be empty. NULL is allowed. */
 void flights_free(struct flights *flights);

@@ -53,6 +53,7 @@ struct key_parts {
 	bool sound;                      /* the arguments have been checked: they are JSON */
 };
 
+/* Take a reference (NULL stays NULL), and give one back: the last frees it. NULL is allowed. Any thread. */
 struct key *key_ref(struct key *key);
 void key_unref(struct key *key);
 static inline bool key_equal(const struct key *a, const struct key *b)

@@ -96,6 +96,7 @@ struct purges {
 	struct purged_keys keys[PURGED_KEY_SETS]; /* l: those of one key, by its digest */
 };
 
+/* None is known; for one that is embedded. */
 void purges_init(struct purges *purges);
 void purges_fini(struct purges *purges);
 /* Up to which event, and up to which number, all is known here. Read the event first. */

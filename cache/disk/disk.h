@@ -65,6 +65,7 @@ struct disk_status {
 	bool loading;
 	char trouble[128]; /* AWAY: why */
 };
+/* As of now. Any thread. */
 void disk_status(struct disk *disk, struct disk_status *status);
 
 #endif

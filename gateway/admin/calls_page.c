@@ -111,14 +111,8 @@ static void put_call(struct buf *out, const struct worker *worker, const struct 
 	if (call->facts.id)
 		buf_printf(out, ",\"batch_id\":%llu,\"batch_size\":%u,\"attempts\":%u",
 			   (unsigned long long)call->facts.id, call->facts.items, call->facts.attempts);
-	if (call->tenant[0]) {
-		buf_put_text(out, ",\"tenant\":");
-		json_put_string(out, slice_of(call->tenant));
-	}
-	if (call->detail[0]) {
-		buf_put_text(out, ",\"detail\":");
-		json_put_string(out, slice_of(call->detail));
-	}
+	json_put_text_member(out, "tenant", call->tenant);
+	json_put_text_member(out, "detail", call->detail);
 	put_timeline(out, call);
 	buf_put_char(out, '}');
 }

@@ -25,10 +25,7 @@ void page_put_tool_list(struct buf *out, const struct catalogue *catalogue, unsi
 		return;
 	buf_printf(out, ",\"tools\":{\"list\":\"%s\",\"shown\":%zu,\"refused\":%zu", state_word(status.state),
 		   status.tools, status.refused_count);
-	if (status.why[0]) {
-		buf_put_text(out, ",\"why\":");
-		json_put_string(out, slice_of(status.why));
-	}
+	json_put_text_member(out, "why", status.why);
 	buf_put_char(out, '}');
 }
 
@@ -36,12 +33,8 @@ static void put_tool(struct buf *out, const struct generation *generation, const
 {
 	buf_put_text(out, "{\"name\":");
 	json_put_string(out, slice_of(tool->name));
-	buf_put_text(out, ",\"upstream\":");
-	json_put_string(out, slice_of(generation->upstreams[tool->upstream].settings.name));
-	if (tool->remote) {
-		buf_put_text(out, ",\"tool\":");
-		json_put_string(out, slice_of(tool->remote));
-	}
+	json_put_text_member(out, "upstream", generation->upstreams[tool->upstream].settings.name);
+	json_put_text_member(out, "tool", tool->remote);
 	buf_printf(out, ",\"repeatable\":%s,\"cache_ttl_ms\":%llu,\"version\":\"%s\"}",
 		   tool_is_repeatable(tool) ? "true" : "false",
 		   (unsigned long long)(tool->cache.ttl_us / CLOCK_US_PER_MS), tool->version);
@@ -56,10 +49,7 @@ static void put_upstream(struct buf *out, const struct worker *worker, unsigned 
 	if (status.listed_us)
 		buf_printf(out, ",\"age_ms\":%llu",
 			   (unsigned long long)((worker_now(worker) - status.listed_us) / CLOCK_US_PER_MS));
-	if (status.why[0]) {
-		buf_put_text(out, ",\"why\":");
-		json_put_string(out, slice_of(status.why));
-	}
+	json_put_text_member(out, "why", status.why);
 	buf_put_text(out, ",\"refused\":[");
 	for (size_t i = 0; i < status.refused_count; i++) {
 		buf_put_text(out, i ? ",{\"tool\":" : "{\"tool\":");

@@ -206,10 +206,7 @@ void webhook_put(struct webhook *webhook, struct buf *out)
 		   webhook->place && webhook->place->server ? "true" : "false", webhook->count);
 	for (size_t i = 0; i < ALERT_POST_COUNT; i++)
 		buf_printf(out, ",\"%s\":%llu", words[i], (unsigned long long)webhook->counts[i]);
-	if (webhook->reason[0]) {
-		buf_put_text(out, ",\"reason\":");
-		json_put_string(out, slice_of(webhook->reason));
-	}
+	json_put_text_member(out, "reason", webhook->reason);
 	buf_put_char(out, '}');
 	pthread_mutex_unlock(&webhook->mutex);
 }

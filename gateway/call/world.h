@@ -63,6 +63,7 @@ struct gateway {
 
 /* --- Of the worker that serves a request: its thread, if nothing else is said --- */
 
+/* What all workers share. Any thread. */
 struct gateway *worker_gateway(const struct worker *worker);
 /* The current one; borrowed until the request is served. */
 struct catalogue *worker_catalogue(const struct worker *worker);

@@ -22,6 +22,7 @@
 #include "metrics/metrics.h"
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS, HTTP_PATCH, HTTP_METHOD_COUNT };
+/* As it stands in a request. Static storage. */
 const char *http_method_name(enum http_method method);
 
 enum {

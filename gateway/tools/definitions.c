@@ -53,15 +53,6 @@ bool definition_name_fits(const struct tool *tool, enum definition_format format
 	return true;
 }
 
-/* ,"name":"text" unless the text is empty */
-static void put_text(struct buf *out, const char *name, const char *text)
-{
-	if (!text || !*text)
-		return;
-	buf_printf(out, ",\"%s\":", name);
-	json_put_string(out, slice_of(text));
-}
-
 /* ,"name":<raw JSON> unless there is none */
 static void put_raw(struct buf *out, const char *name, const char *raw)
 {
@@ -84,14 +75,14 @@ static void put_jitney(struct buf *out, const struct generation *generation, con
 {
 	buf_put_char(out, '{');
 	put_name(out, tool);
-	put_text(out, "title", tool->title);
-	put_text(out, "description", tool->description);
+	json_put_text_member(out, "title", tool->title);
+	json_put_text_member(out, "description", tool->description);
 	put_raw(out, "input_schema", tool->input_schema);
 	put_raw(out, "output_schema", tool->output_schema);
 	buf_printf(out, ",\"annotations\":{\"read_only\":%s,\"idempotent\":%s,\"destructive\":%s,\"open_world\":%s}",
 		   say_bool(tool->read_only), say_bool(tool->idempotent), say_bool(tool->destructive),
 		   say_bool(tool->open_world));
-	put_text(out, "upstream", generation->upstreams[tool->upstream].settings.name);
+	json_put_text_member(out, "upstream", generation->upstreams[tool->upstream].settings.name);
 	buf_printf(out, ",\"timeout_ms\":%llu", (unsigned long long)(tool->timeout_us / CLOCK_US_PER_MS));
 	if (tool->cache.ttl_us)
 		buf_printf(out, ",\"cache\":{\"ttl_ms\":%llu}",
@@ -107,8 +98,8 @@ static void put_mcp(struct buf *out, const struct tool *tool)
 	}
 	buf_put_char(out, '{');
 	put_name(out, tool);
-	put_text(out, "title", tool->title);
-	put_text(out, "description", tool->description);
+	json_put_text_member(out, "title", tool->title);
+	json_put_text_member(out, "description", tool->description);
 	put_raw(out, "inputSchema", tool->input_schema);
 	put_raw(out, "outputSchema", tool->output_schema);
 	buf_printf(out,
@@ -121,7 +112,7 @@ static void put_mcp(struct buf *out, const struct tool *tool)
 static void put_function(struct buf *out, const struct tool *tool, const char *schema_name, const char *rest)
 {
 	put_name(out, tool);
-	put_text(out, "description", tool->description);
+	json_put_text_member(out, "description", tool->description);
 	buf_printf(out, ",\"%s\":", schema_name);
 	schema_put_for_vendors(out, tool->input_schema, tool->mcp != NULL);
 	buf_put_text(out, rest);

@@ -234,14 +234,6 @@ static bool takes_arguments(const struct tool *tool)
 	return json_type(properties) == JSON_OBJECT && json_next_member(&walk, &name, &value);
 }
 
-static void put_text(struct buf *out, const char *name, const char *text)
-{
-	if (!text || !*text)
-		return;
-	buf_printf(out, ",\"%s\":", name);
-	json_put_string(out, slice_of(text));
-}
-
 static void put_operation(struct buf *out, const struct tool *tool)
 {
 	struct buf mended;
@@ -250,8 +242,8 @@ static void put_operation(struct buf *out, const struct tool *tool)
 	buf_put_text(out, tool->name); /* [A-Za-z0-9_.-]: needs no escape anywhere */
 	buf_put_text(out, "\":{\"post\":{\"operationId\":");
 	json_put_string(out, slice_of(tool->name));
-	put_text(out, "summary", *tool->title ? tool->title : tool->name);
-	put_text(out, "description", tool->description);
+	json_put_text_member(out, "summary", *tool->title ? tool->title : tool->name);
+	json_put_text_member(out, "description", tool->description);
 	/* Tool servers' clients want no requestBody where there are no arguments. */
 	if (takes_arguments(tool)) {
 		buf_put_text(out, ",\"requestBody\":{\"content\":{\"application/json\":{\"schema\":");
