@@ -77,6 +77,7 @@ unit_upstream = \
 	tests/unit/upstream/process/test_call_ids \
 	tests/unit/upstream/process/test_pool \
 	tests/unit/upstream/process/test_process \
+	tests/unit/upstream/process/test_process_lines \
 	tests/unit/upstream/process/test_whose_lines
 unit_batcher = \
 	tests/unit/batcher/test_admission \
@@ -196,6 +197,7 @@ noinst_HEADERS = \
 	tests/support/json_texts.h \
 	tests/support/memory_entries.h tests/support/memory_purge.h \
 	tests/support/proc.h \
+	tests/support/process_witness.h \
 	tests/support/promtool.h \
 	tests/support/until.h \
 	tests/support/upstream_world.h \

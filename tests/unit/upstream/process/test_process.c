@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Child processes: what they say, how they end, and that nothing of them is left, however they or the gateway end. */
+/* Child processes: how they begin and end, and that nothing of them is left, however they or the gateway end. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,28 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/buf.h"
-#include "tests/support/proc.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/proc.h"
+#include "tests/support/process_witness.h"
 #include "tests/support/valgrind.h"
-#include "upstream/process/process.h"
 #include "upstream/process/fork_server.h"
 
-#define PATIENCE_US (30 * CLOCK_US_PER_S)
-
-/* One child and what it told. */
-struct witness {
-	struct process *process;
-	struct buf lines, complaints; /* each with a newline */
-	size_t line_count, overlong, samples;
-	size_t held, room;                 /* bytes of lines; of them at most */
-	char tail[PROCESS_TAIL_BYTES + 1]; /* of the last overlong line */
-	uint64_t resident_bytes;
-	bool ended, cannot_start;
-	char reason[PROCESS_REASON_BYTES];
-};
-
-static struct loop *loop;
 static bool *forbidden; /* shared with the fork server, which may not fork */
 
 /* Instead of libc's. */
@@ -47,121 +31,6 @@ pid_t fork(void)
 		return -1;
 	}
 	return ((pid_t(*)(void))dlsym(RTLD_NEXT, "fork"))();
-}
-
-static bool on_line(void *context, struct slice line)
-{
-	struct witness *witness = context;
-	witness->line_count++;
-	buf_put(&witness->lines, line);
-	buf_put_char(&witness->lines, '\n');
-	return true;
-}
-
-static void on_overlong(void *context, struct slice text, bool ended)
-{
-	struct witness *witness = context;
-	witness->overlong += !ended;
-	if (ended)
-		snprintf(witness->tail, sizeof witness->tail, "%.*s", SLICE_ARG(text));
-}
-
-static void on_complained(void *context, struct slice line)
-{
-	struct witness *witness = context;
-	buf_put(&witness->complaints, line);
-	buf_put_char(&witness->complaints, '\n');
-}
-
-static void on_sampled(void *context, uint64_t cpu_us, uint64_t resident_bytes)
-{
-	struct witness *witness = context;
-	(void)cpu_us;
-	witness->samples++;
-	witness->resident_bytes = resident_bytes;
-}
-
-static void on_ended(void *context, bool cannot_start, const char *reason)
-{
-	struct witness *witness = context;
-	assert_false(witness->ended);
-	witness->ended = true;
-	witness->cannot_start = cannot_start;
-	snprintf(witness->reason, sizeof witness->reason, "%s", reason);
-	process_free(witness->process);
-	witness->process = NULL;
-}
-
-static bool on_hold(void *context, enum process_holds what, size_t bytes)
-{
-	struct witness *witness = context;
-	(void)what;
-	if (witness->held + bytes > witness->room)
-		return false;
-	witness->held += bytes;
-	return true;
-}
-
-static void on_let_go(void *context, enum process_holds what, size_t bytes)
-{
-	struct witness *witness = context;
-	(void)what;
-	assert_true(bytes <= witness->held);
-	witness->held -= bytes;
-}
-
-static void on_line_under_way(void *context, struct slice beginning)
-{
-	(void)context;
-	assert_true(beginning.len > 0 && !memchr(beginning.at, '\n', beginning.len));
-}
-
-static void on_deafened(void *context)
-{
-	const struct witness *witness = context;
-	assert_false(process_takes_lines(witness->process));
-}
-
-static const struct process_events events = { on_line, on_overlong, on_complained, on_sampled,       on_ended,
-					      on_hold, on_let_go,   on_deafened,   on_line_under_way };
-
-static struct process_settings settings_of(const char *const *argv)
-{
-	return (struct process_settings){ .argv = argv,
-					  .grace_us = PATIENCE_US,
-					  .term_us = PATIENCE_US,
-					  .line_bytes = 256 * 1024,
-					  .queue_bytes = 1024 * 1024 };
-}
-
-static bool start(struct witness *witness, const struct process_settings *settings)
-{
-	char error[200];
-	*witness = (struct witness){ .room = 1 << 24, .lines = BUF_INIT(1 << 24), .complaints = BUF_INIT(1 << 24) };
-	witness->process = process_start(settings, loop, &events, witness, error, sizeof error);
-	return witness->process != NULL;
-}
-
-static void forget(struct witness *witness)
-{
-	process_free(witness->process);
-	buf_fini(&witness->lines);
-	buf_fini(&witness->complaints);
-}
-
-#define WAIT_FOR(condition)                                                                                            \
-	do {                                                                                                           \
-		uint64_t until_us = clock_now_us() + PATIENCE_US;                                                      \
-		while (!(condition)) {                                                                                 \
-			assert_true(clock_now_us() < until_us);                                                        \
-			loop_wait(loop, clock_now_us() + 20 * CLOCK_US_PER_MS);                                        \
-		}                                                                                                      \
-	} while (0)
-
-static void say(struct witness *witness, const char *text)
-{
-	assert_true(process_say(witness->process, slice_of(text)));
-	process_flush(witness->process);
 }
 
 static size_t count_entries(const char *path)
@@ -209,137 +78,6 @@ static void set_up_signals(void)
 }
 
 /* ---------------------------------------------------------------- */
-
-static void lines_go_in_and_come_out(void **state)
-{
-	(void)state;
-	static const char *const argv[] = { "cat", NULL };
-	struct process_settings settings = settings_of(argv);
-	struct witness witness;
-	assert_true(start(&witness, &settings));
-	say(&witness, "one\ntwo\r\n\nthr");
-	WAIT_FOR(witness.line_count == 2);
-	say(&witness, "ee\n");
-	WAIT_FOR(witness.line_count == 3);
-	assert_string_equal(buf_cstr(&witness.lines), "one\ntwo\nthree\n");
-	process_stop(witness.process);
-	process_stop(witness.process);
-	WAIT_FOR(witness.ended);
-	assert_string_equal(witness.reason, "exited with status 0");
-	forget(&witness);
-}
-
-static void a_reader_that_is_slow_gets_all_of_it(void **state)
-{
-	(void)state;
-	static const char *const argv[] = { "sh", "-c", "read go; cat", NULL };
-	struct process_settings settings = settings_of(argv);
-	struct witness witness;
-	assert_true(start(&witness, &settings));
-	char line[10001];
-	memset(line, 'x', sizeof line - 2);
-	line[sizeof line - 2] = '\n';
-	line[sizeof line - 1] = '\0';
-	size_t put = 0;
-	while (process_say(witness.process, slice_of(line))) {
-		put++;
-		process_flush(witness.process);
-	}
-	assert_in_range(put, 100, 200);
-	assert_true(witness.held > 0 && process_unwritten(witness.process) > 0);
-	WAIT_FOR(process_unwritten(witness.process) == 0);
-	WAIT_FOR(witness.line_count == put - 1);
-	assert_int_equal(witness.held, 0);
-	process_stop(witness.process);
-	WAIT_FOR(witness.ended);
-	forget(&witness);
-}
-
-/* What has not begun to leave never does; what has is whole, although its owner is gone. */
-static void lines_can_be_taken_back(void **state)
-{
-	(void)state;
-	static const char *const argv[] = { "sh", "-c", "read go; cat", NULL };
-	static char texts[3][200001];
-	struct process_settings settings = settings_of(argv);
-	struct process_line lines[3] = { 0 };
-	struct witness witness;
-	assert_true(start(&witness, &settings));
-	for (size_t i = 0; i < countof(lines); i++) {
-		memset(texts[i], 'a' + (int)i, sizeof texts[i] - 1);
-		texts[i][sizeof texts[i] - 1] = '\n';
-		lines[i].text = (struct slice){ texts[i], sizeof texts[i] };
-	}
-	say(&witness, "go\n");
-	for (size_t i = 0; i < countof(lines); i++)
-		assert_true(process_put(witness.process, &lines[i]));
-	process_flush(witness.process);
-	assert_true(lines[0].queued && lines[0].written > 0 && lines[1].queued && lines[1].written == 0);
-	for (size_t i = 0; i < 2; i++) {
-		process_take_back(witness.process, &lines[i]);
-		process_take_back(witness.process, &lines[i]);
-		memset(texts[i], 'x', sizeof texts[i]);
-	}
-	WAIT_FOR(witness.line_count == 2);
-	assert_int_equal(witness.lines.len, 2 * sizeof texts[0]);
-	assert_null(memchr(witness.lines.store->bytes, 'x', witness.lines.len));
-	assert_int_equal(witness.lines.store->bytes[0], 'a');
-	assert_int_equal(witness.lines.store->bytes[sizeof texts[0]], 'c');
-	assert_int_equal(process_unwritten(witness.process), 0);
-	forget(&witness);
-}
-
-static void a_line_without_room_is_dropped_and_told(void **state)
-{
-	struct witness witness;
-	const char *const argv[] = {
-		"sh", "-c", "for n in 800 3000; do head -c ${n}000 /dev/zero | tr '\\0' x; echo; done; echo short", NULL
-	};
-	struct process_settings settings = settings_of(argv);
-	settings.line_bytes = 1 << 24;
-	(void)state;
-	assert_true(start(&witness, &settings));
-	witness.room = 1 << 20;
-	WAIT_FOR(witness.ended);
-	assert_int_equal(witness.line_count, 2); /* the one there was room for, and the short one */
-	assert_int_equal(witness.lines.len, 800 * 1000 + 1 + sizeof "short");
-	assert_int_equal(witness.overlong, 1);
-	assert_int_equal(witness.held, 0);
-	forget(&witness);
-}
-
-static void an_overlong_line_is_dropped_and_told(void **state)
-{
-	(void)state;
-	static const char *const argv[] = {
-		"sh", "-c", "echo before; head -c 2000000 /dev/zero | tr '\\0' x; echo 'the end'; echo after", NULL
-	};
-	struct process_settings settings = settings_of(argv);
-	struct witness witness;
-	assert_true(start(&witness, &settings));
-	WAIT_FOR(witness.ended);
-	assert_int_equal(witness.overlong, 1);
-	assert_int_equal(strlen(witness.tail), PROCESS_TAIL_BYTES);
-	assert_string_equal(strchr(witness.tail, 't'), "the end");
-	assert_string_equal(buf_cstr(&witness.lines), "before\nafter\n");
-	forget(&witness);
-}
-
-static void the_last_words_come_before_the_end(void **state)
-{
-	(void)state;
-	static const char *const argv[] = { "sh", "-c", "echo said; echo 'no such thing' >&2; printf last >&2; exit 3",
-					    NULL };
-	struct process_settings settings = settings_of(argv);
-	struct witness witness;
-	assert_true(start(&witness, &settings));
-	WAIT_FOR(witness.ended);
-	assert_string_equal(buf_cstr(&witness.lines), "said\n");
-	assert_string_equal(buf_cstr(&witness.complaints), "no such thing\nlast\n");
-	assert_string_equal(witness.reason, "exited with status 3");
-	assert_false(witness.cannot_start);
-	forget(&witness);
-}
 
 static void the_environment_is_clean(void **state)
 {
@@ -694,12 +432,6 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lines_go_in_and_come_out),
-		cmocka_unit_test(a_reader_that_is_slow_gets_all_of_it),
-		cmocka_unit_test(lines_can_be_taken_back),
-		cmocka_unit_test(an_overlong_line_is_dropped_and_told),
-		cmocka_unit_test(a_line_without_room_is_dropped_and_told),
-		cmocka_unit_test(the_last_words_come_before_the_end),
 		cmocka_unit_test(the_environment_is_clean),
 		cmocka_unit_test(the_gateways_environment_is_not_in_its_helpers),
 		cmocka_unit_test(signals_and_descriptors_are_as_a_program_expects_them),

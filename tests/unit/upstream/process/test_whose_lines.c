@@ -56,6 +56,16 @@ static void say_to_neighbours(unsigned long long id)
 	}
 }
 
+/* What looks like the id and is none. */
+static void say_under_no_id(unsigned long long id)
+{
+	printf("{\"jsonrpc\":\"2.0\",\"id\":-%llu,\"result\":\"minus\"}\n", id);
+	printf("{\"jsonrpc\":\"2.0\",\"id\":null,\"result\":\"null\"}\n");
+	printf("{\"jsonrpc\":\"2.0\",\"id\":[%llu],\"result\":\"list\"}\n", id);
+	printf("{\"jsonrpc\":\"2.0\",\"id\":%llu.5,\"result\":\"half\"}\n", id);
+	printf("{\"jsonrpc\":\"2.0\",\"result\":\"none\"}\n");
+}
+
 /* False: not at all. */
 static bool answer_call(const struct asked *asked)
 {
@@ -72,12 +82,8 @@ static bool answer_call(const struct asked *asked)
 		say_result(asked->id + 100000, "\"nobody\"");
 		say_result(asked->id, own);
 		break;
-	case 3: /* under what looks like its id and is none */
-		printf("{\"jsonrpc\":\"2.0\",\"id\":-%llu,\"result\":\"minus\"}\n", asked->id);
-		printf("{\"jsonrpc\":\"2.0\",\"id\":null,\"result\":\"null\"}\n");
-		printf("{\"jsonrpc\":\"2.0\",\"id\":[%llu],\"result\":\"list\"}\n", asked->id);
-		printf("{\"jsonrpc\":\"2.0\",\"id\":%llu.5,\"result\":\"half\"}\n", asked->id);
-		printf("{\"jsonrpc\":\"2.0\",\"result\":\"none\"}\n");
+	case 3:
+		say_under_no_id(asked->id);
 		say_result(asked->id, own);
 		break;
 	case 4: /* with bytes around it that are no answer */
