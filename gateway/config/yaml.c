@@ -123,7 +123,10 @@ static struct node *build_member(struct reader *reader, const struct node *key, 
 	value->key = key->text;
 	if (key->kind == NODE_LIST || key->kind == NODE_MAP)
 		config_error_at(reader->load, key, "a key must be a word, not a list or a map");
-	if (key->kind != NODE_SCALAR)
+	bool merges = key->kind == NODE_SCALAR && key->plain && slice_equal(key->text, SLICE("<<"));
+	if (merges) /* YAML 1.1's */
+		config_error_at(reader->load, key, "merge keys (<<) are not supported: write the members out");
+	if (key->kind != NODE_SCALAR || merges)
 		value->kind = NODE_BAD;
 	return value;
 }

@@ -218,6 +218,12 @@ static const struct refusal refusals[] = {
 	  "1:6: anchors (&x) are not supported: write the value out\n" },
 	{ "log: *x",
 	  "1:6: aliases (*x) are not supported: write the value out\n" },
+	{ "log: { <<: { level: info } }",
+	  "1:8: merge keys (<<) are not supported: write the members out\n" },
+	{ "upstreams: { u: { dialect: jsonrpc, endpoints: [ { url: \"http://127.0.0.1:1/\" } ] } }\n"
+	  "tools: { t: { upstream: u, input_schema: { type: object, <<: { required: [ a ] } } },\n"
+	  "         s: { upstream: u, input_schema: { type: object, \"<<\": { required: [ a ] } } } }",
+	  "2:58: merge keys (<<) are not supported: write the members out\n" },
 	{ "log: !!map { level: info }",
 	  "1:6: tags (!!map) are not supported: remove it\n" },
 	{ "log: { level: info }\n---\nlog: {}",
