@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile providers, each beside a good one: writes reach them once at most, and attempts are counted to the last one."""
 import collections
+import json
 import socket
 import struct
 import threading
