@@ -12,6 +12,7 @@
 #include "base/answer.h"
 #include "base/utf8.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/valgrind.h"
 
 static bool is_utf8(const char *text)
 {
@@ -252,7 +253,8 @@ static void a_large_answer_asks_for_huge_pages(void **state)
 	const struct slice raw = { text, BYTES };
 	struct answer *answer = answer_mcp_text(raw, raw, NULL);
 	assert_int_equal(answer->body_len, BYTES - 2);
-	assert_true(is_wanted_huge(answer->bytes + BYTES));
+	if (heap_is_own()) /* others copy what is only made shorter */
+		assert_true(is_wanted_huge(answer->bytes + BYTES));
 	answer_unref(answer);
 	free(text);
 }
