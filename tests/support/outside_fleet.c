@@ -69,7 +69,10 @@ static struct listed *list_place(struct slice text)
 	for (size_t i = 0; i < fleet.count; i++)
 		if (fleet.list[i].len == text.len && memcmp(fleet.list[i].text, text.at, text.len) == 0)
 			return &fleet.list[i];
-	return fleet.count < LIST_MAX ? &fleet.list[fleet.count++] : NULL;
+	if (fleet.count == LIST_MAX)
+		return NULL;
+	fleet.list[fleet.count] = (struct listed){ .number = 0 }; /* nothing of a list that was lost */
+	return &fleet.list[fleet.count++];
 }
 
 /* Returns the number that it had before; 0: none. */
