@@ -10,6 +10,7 @@ import pytest
 
 from harness import provider as behave
 from harness.collector import Collector, partial
+from harness.gateway import SANITIZED
 from harness.poll import until
 from harness.reload import in_force, reloaded
 
@@ -318,7 +319,7 @@ def test_an_ill_collector_costs_nobody_anything(start, provider, behaviour):
             reply = gateway.batch([{"id": str(n), "tool": "cached", "arguments": {"n": n % 7}} for n in range(300)])
             assert reply.status == 200 and all(each["status"] == 200 for each in reply.json()["results"])
         until(lambda: rude.requests >= 2, "traces and metrics have been tried")
-        assert gateway.resident_bytes() - before < 24 << 20
+        assert SANITIZED or gateway.resident_bytes() - before < 24 << 20     # a sanitizer's shadow grows beside it
         assert gateway.threads("traces") == gateway.threads("metrics") == 1
         began = time.monotonic()
         assert gateway.stop() == 0
