@@ -353,6 +353,8 @@ def test_a_restart_under_load_loses_nothing_that_was_not_sent(two, provider, oth
     for thread in threads:
         thread.start()
     for one in (provider, other, provider, other):
+        # in turn: who restarts has another beside it, which is not merely listening again but known to be
+        until(lambda: [shown(gateway, n)["state"] for n in (0, 1)] == ["up", "up"], "both are there")
         count = len(replies)
         until(lambda: len(replies) > count + 100, "calls go on")     # pylint: disable=cell-var-from-loop
         one.stop()
