@@ -17,7 +17,7 @@ enum { STACK_BYTES = 256 * 1024 };
 
 /* m under the mutex, c constant, a atomic: what was written before it is read after it */
 struct resolve {
-	struct name *name;         /* m: NULL: it has ended */
+	struct name *name;         /* m: NULL: it came when the name had been looked up, and holds its answer only */
 	struct loop *loop;         /* c */
 	atomic_int state;          /* a */
 	const char *why;           /* by the thread, before state */
@@ -26,12 +26,13 @@ struct resolve {
 };
 TAILQ_HEAD(waiters, resolve);
 
-/* A name that is being looked up, or waits for a thread. */
+/* A name that waits for a thread, is being looked up, or has been and one who waited has not taken the answer yet: until then
+ * it is the answer for all who ask. Those who come that late keep it no longer, or it would never be asked again. */
 struct name {
-	bool running;           /* m */
-	struct waiters waiters; /* m: may be empty while it is running */
-	TAILQ_ENTRY(name) next; /* m */
-	char host[];            /* c */
+	enum { NAME_WAITS, NAME_RUNS, NAME_ENDED } state; /* m */
+	struct waiters waiters;                           /* m: may be empty while it runs */
+	TAILQ_ENTRY(name) next;                           /* m */
+	char host[];                                      /* c */
 };
 
 /* Of the process, since threads are what is to be counted. */
@@ -87,20 +88,30 @@ static const char *find_addresses(const char *host, struct resolved *resolved)
 	return resolved->count ? NULL : "the name has no address";
 }
 
-/* The name is gone. */
-static void answer_waiters_locked(struct name *name, const struct resolved *resolved, const char *why)
+static void answer_locked(struct resolve *resolve, const struct resolved *resolved, const char *why)
 {
-	struct resolve *resolve;
-	while ((resolve = TAILQ_FIRST(&name->waiters))) {
-		TAILQ_REMOVE(&name->waiters, resolve, next);
-		resolve->name = NULL;
-		resolve->resolved = *resolved;
-		resolve->why = why;
-		atomic_store_explicit(&resolve->state, why ? RESOLVE_FAILED : RESOLVE_FOUND, memory_order_release);
-		loop_wake(resolve->loop); /* under the mutex: the loop is alive as long as somebody waits */
-	}
+	resolve->resolved = *resolved;
+	resolve->why = why;
+	atomic_store_explicit(&resolve->state, why ? RESOLVE_FAILED : RESOLVE_FOUND, memory_order_release);
+	loop_wake(resolve->loop); /* under the mutex: the loop is alive as long as somebody waits */
+}
+
+/* Nobody wants it any more, or all have taken the answer. */
+static void drop_unwanted_locked(struct name *name)
+{
+	if (name->state == NAME_RUNS || !TAILQ_EMPTY(&name->waiters))
+		return;
 	TAILQ_REMOVE(&names, name, next);
 	free(name);
+}
+
+static void end_name_locked(struct name *name, const struct resolved *resolved, const char *why)
+{
+	struct resolve *resolve;
+	name->state = NAME_ENDED;
+	TAILQ_FOREACH (resolve, &name->waiters, next)
+		answer_locked(resolve, resolved, why);
+	drop_unwanted_locked(name);
 }
 
 /* The first that waits for a thread; NULL: none, and the thread counts no more. */
@@ -108,10 +119,10 @@ static struct name *take_waiting_locked(void)
 {
 	struct name *name;
 	TAILQ_FOREACH (name, &names, next)
-		if (!name->running)
+		if (name->state == NAME_WAITS)
 			break;
 	if (name)
-		name->running = true;
+		name->state = NAME_RUNS;
 	else
 		threads--;
 	return name;
@@ -125,7 +136,7 @@ static void *look_up(void *context)
 		struct resolved resolved = { 0 };
 		const char *why = find_addresses(name->host, &resolved);
 		pthread_mutex_lock(&mutex);
-		answer_waiters_locked(name, &resolved, why);
+		end_name_locked(name, &resolved, why);
 		name = take_waiting_locked();
 		pthread_mutex_unlock(&mutex);
 	}
@@ -139,10 +150,11 @@ static bool start_thread_locked(struct name *name)
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
-	name->running = pthread_create(&thread, &attributes, look_up, name) == 0;
+	bool started = pthread_create(&thread, &attributes, look_up, name) == 0;
 	pthread_attr_destroy(&attributes);
-	threads += name->running;
-	return name->running;
+	name->state = started ? NAME_RUNS : NAME_WAITS;
+	threads += started;
+	return started;
 }
 
 /* --- asking --- */
@@ -173,6 +185,17 @@ static struct name *add_name_locked(const char *host)
 	return name;
 }
 
+static void join_locked(struct resolve *resolve, struct name *name)
+{
+	if (name->state == NAME_ENDED) {
+		const struct resolve *first = TAILQ_FIRST(&name->waiters);
+		answer_locked(resolve, &first->resolved, first->why);
+		return;
+	}
+	resolve->name = name;
+	TAILQ_INSERT_TAIL(&name->waiters, resolve, next);
+}
+
 struct resolve *resolve_start(const char *host, struct loop *loop)
 {
 	struct resolve *resolve = calloc(1, sizeof *resolve);
@@ -180,14 +203,13 @@ struct resolve *resolve_start(const char *host, struct loop *loop)
 		return NULL;
 	resolve->loop = loop;
 	pthread_mutex_lock(&mutex);
-	resolve->name = find_name_locked(host);
-	if (!resolve->name)
-		resolve->name = add_name_locked(host);
-	if (resolve->name)
-		TAILQ_INSERT_TAIL(&resolve->name->waiters, resolve, next);
-	bool asked = resolve->name != NULL;
+	struct name *name = find_name_locked(host);
+	if (!name)
+		name = add_name_locked(host);
+	if (name)
+		join_locked(resolve, name);
 	pthread_mutex_unlock(&mutex);
-	if (asked)
+	if (name)
 		return resolve;
 	free(resolve);
 	return NULL;
@@ -209,11 +231,9 @@ void resolve_stop(struct resolve *resolve)
 		return;
 	pthread_mutex_lock(&mutex);
 	struct name *name = resolve->name;
-	if (name)
+	if (name) {
 		TAILQ_REMOVE(&name->waiters, resolve, next);
-	if (name && !name->running && TAILQ_EMPTY(&name->waiters)) {
-		TAILQ_REMOVE(&names, name, next);
-		free(name);
+		drop_unwanted_locked(name);
 	}
 	pthread_mutex_unlock(&mutex);
 	free(resolve);

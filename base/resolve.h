@@ -2,9 +2,9 @@
 /*
  * resolve.h: a host name to its addresses without blocking a worker. A resolver may take half a minute over a name and
  * cannot be interrupted, so each look-up has a thread, and goes on when nobody waits for it any more. Whoever asks
- * meanwhile for the same name waits for that one; RESOLVE_THREADS is the most of the whole process, and names beyond
- * wait for their turn. So a name server that is dead costs as many threads as there are names, however many calls want
- * them: who asks has a deadline, and stops.
+ * meanwhile for the same name waits for that one, or has its answer at once while one of those who waited has not taken
+ * it; RESOLVE_THREADS is the most of the whole process, and names beyond wait for their turn. So a name server that is
+ * dead costs as many threads as there are names, however many calls want them: who asks has a deadline, and stops.
  */
 #ifndef JITNEY_BASE_RESOLVE_H
 #define JITNEY_BASE_RESOLVE_H

@@ -499,6 +499,11 @@ void name_watch_in(struct name_watch *watch, uint64_t us)
 	(void)us;
 }
 
+void name_watch_put_off(struct name_watch *watch)
+{
+	(void)watch;
+}
+
 void name_watch_fini(struct name_watch *watch)
 {
 	(void)watch;

@@ -304,7 +304,7 @@ void provider_hold(struct provider_request *request)
 	struct provider *provider = request->provider;
 	struct timespec latest;
 	clock_gettime(CLOCK_MONOTONIC, &latest);
-	latest.tv_sec += 10;
+	latest.tv_sec += 60;
 	pthread_mutex_lock(&provider->lock);
 	int result = 0;
 	while (!provider->releases && !provider->stopping && result == 0)

@@ -182,7 +182,7 @@ bool addresses_take(struct roster *roster, struct place *place, const struct res
 		addresses_show(roster, place);
 	}
 	place->known |= any;
-	name_watch_in(&place->watch, place->watch.every_us);
+	name_watch_put_off(&place->watch);
 	return any;
 }
 

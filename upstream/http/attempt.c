@@ -168,14 +168,15 @@ static void go_to(struct attempt *attempt, struct endpoint *endpoint, uint64_t n
 	endpoint_begin(roster->set, &attempt->visit, endpoint, now_us);
 }
 
-/* The host has been looked up for this one: to which of its addresses it goes. */
+/* The host has been looked up for this one, or beside it (NULL): to which of its addresses it goes. */
 static const struct curl_slist *on_found(struct transfer *transfer, const struct resolved *resolved)
 {
 	struct attempt *attempt = container_of(transfer, struct attempt, exchange.transfer);
 	struct http_upstream *upstream = attempt->request->upstream;
 	struct roster *roster = attempt->roster;
 	uint64_t now_us = loop_now(upstream->base.loop);
-	if (roster != upstream->roster || !addresses_take(roster, attempt->place, resolved))
+	if (roster != upstream->roster ||
+	    !(resolved ? addresses_take(roster, attempt->place, resolved) : attempt->place->known))
 		return NULL;
 	struct endpoint *endpoint = addresses_pick(roster, attempt->place, pick_of(attempt->request), now_us);
 	endpoint_end(roster->set, &attempt->visit, ENDPOINT_NOTHING, NULL, now_us);

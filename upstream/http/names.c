@@ -23,10 +23,19 @@ bool names_awaited(const struct names *names)
 
 /* --- transfers that wait --- */
 
+/* The host's addresses have been found while curl was about to ask for them. */
+static bool go_by_known(struct transfer *transfer)
+{
+	transfer->connect_to = transfer->found ? transfer->found(transfer, NULL) : NULL;
+	return transfer->connect_to && transport_put_in(transfer);
+}
+
 void names_wait(struct transfer *transfer)
 {
 	struct transport *transport = transfer->transport;
 	char *url = NULL;
+	if (go_by_known(transfer))
+		return;
 	curl_easy_getinfo(transfer->easy, CURLINFO_EFFECTIVE_URL, &url);
 	transfer->lookup = lookup_start(url, transport->loop);
 	if (transfer->lookup) {
@@ -121,6 +130,13 @@ void name_watch_in(struct name_watch *watch, uint64_t us)
 	uint64_t at_us = clock_add(loop_now(loop), us);
 	if (!watch->lookup && (!watch->timer.place || watch->timer.due_us > at_us))
 		loop_arm(loop, &watch->timer, at_us);
+}
+
+void name_watch_put_off(struct name_watch *watch)
+{
+	struct loop *loop = watch->connections->transport->loop;
+	if (!watch->lookup)
+		loop_arm(loop, &watch->timer, clock_add(loop_now(loop), watch->every_us));
 }
 
 static void end_watch(struct name_watch *watch)

@@ -71,6 +71,8 @@ struct name_watch {
 bool name_watch_init(struct name_watch *watch) MUST_CHECK;
 /* The next look-up in so many microseconds, if none is under way or nearer. */
 void name_watch_in(struct name_watch *watch, uint64_t us);
+/* Its addresses have just been found by another: the next look-up is every_us from now, if none is under way. */
+void name_watch_put_off(struct name_watch *watch);
 void name_watch_fini(struct name_watch *watch);
 
 /*
@@ -115,8 +117,9 @@ struct transfer {
 	/* There are more bytes (see transport_mark), or it is done. Only from transport_tick; may start and stop
 	 * transfers, this one too. */
 	void (*on_progress)(struct transfer *transfer);
-	/* Its host had to be looked up, and these are the addresses: which to connect to, in curl's words (CONNECT_TO),
-	 * borrowed as connect_to; NULL: any. From transport_tick; may start and stop no transfer. May be NULL. */
+	/* Its host had to be looked up, and these are the addresses (NULL: it is about to be, unless the owner knows some by
+	 * now): which to connect to, in curl's words (CONNECT_TO), borrowed as connect_to; NULL: any. From transport_tick;
+	 * may start and stop no transfer. May be NULL. */
 	const struct curl_slist *(*found)(struct transfer *transfer, const struct resolved *resolved);
 	/* set by the owner before transport_start: the address to connect to in place of the URL's host; NULL: that is
 	 * looked up. Borrowed until it has ended. */

@@ -179,6 +179,30 @@ static void who_comes_later_joins_what_everybody_has_left(void **state)
 	loop_free(loop);
 }
 
+/* Who comes while an answer is still to be taken has it, and holds it up for nobody else. */
+static void an_answer_counts_until_those_who_waited_have_taken_it(void **state)
+{
+	(void)state;
+	struct resolved resolved;
+	struct loop *loop = loop_new();
+	begin_test();
+	allow(2);
+	struct resolve *first = ask("slow.test", loop);
+	await_answer(loop, first);
+	struct resolve *late = ask("slow.test", loop);
+	assert_int_equal(look(late, &resolved), RESOLVE_FOUND);
+	assert_int_equal(resolved.count, 1);
+	assert_int_equal(begun, 1);
+	resolve_stop(first);
+	struct resolve *later = ask("slow.test", loop);
+	await_answer(loop, later);
+	assert_int_equal(begun, 2);
+	resolve_stop(late);
+	resolve_stop(later);
+	await_quiet();
+	loop_free(loop);
+}
+
 static void what_has_ended_is_asked_anew(void **state)
 {
 	(void)state;
@@ -203,6 +227,7 @@ int main(void)
 		cmocka_unit_test(all_who_ask_for_a_name_wait_for_one_look_up),
 		cmocka_unit_test(a_dead_name_server_costs_so_many_threads_and_no_more),
 		cmocka_unit_test(who_comes_later_joins_what_everybody_has_left),
+		cmocka_unit_test(an_answer_counts_until_those_who_waited_have_taken_it),
 		cmocka_unit_test(what_has_ended_is_asked_anew),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
