@@ -17,7 +17,7 @@ def calls(gateway, query="", one=""):
 
 def test_a_call_is_there_with_its_time_line(gateway, provider):
     gateway.call("echo", {"n": 1}, x_request_id="look-at-me")
-    call, = calls(gateway, one="/look-at-me")
+    call, = gateway.told("look-at-me")
     assert call["tool"] == "echo" and call["outcome"] == "ok" and call["status"] == 200 and call["cache"] == "bypass"
     assert call["batch_size"] == 1 and call["batch_id"] >= 1 and call["attempts"] == 1 and call["bytes"] > 0
     assert sum(part["us"] for part in call["timeline"]) == call["total_us"]
@@ -28,8 +28,10 @@ def test_a_call_is_there_with_its_time_line(gateway, provider):
 def test_newest_first_and_by_what_is_asked(gateway, provider):
     for n in range(3):
         gateway.call("cached", {"n": 1}, x_request_id=f"id-{n}")
+        gateway.told(f"id-{n}")
     provider.next(behave.status(500))
     gateway.call("write", x_request_id="failed")
+    gateway.told("failed")
     ids = [call["request_id"] for call in calls(gateway)]
     assert ids[:4] == ["failed", "id-2", "id-1", "id-0"]
     assert [call["cache"] for call in calls(gateway, "?tool=cached")][:3] == ["hit", "hit", "miss"]
@@ -42,7 +44,7 @@ def test_newest_first_and_by_what_is_asked(gateway, provider):
 def test_members_of_a_batch_find_each_other(gateway, provider):
     reply = gateway.batch([{"id": str(n), "tool": "echo", "arguments": {"n": n}} for n in range(5)], x_request_id="together")
     assert reply.status == 200
-    own = calls(gateway, one="/together")
+    own = gateway.told("together", 5)
     assert len(own) == 5
     mates = [call for call in own if call["batch_size"] > 1]
     assert mates and all(len(calls(gateway, f"?batch_id={call['batch_id']}")) == call["batch_size"] for call in mates)
@@ -51,8 +53,9 @@ def test_members_of_a_batch_find_each_other(gateway, provider):
 def test_failures_outlive_many_others(gateway, provider):
     provider.next(behave.status(500))
     gateway.call("write", x_request_id="failed")
-    for _ in range(12):
-        gateway.batch([{"id": str(n), "tool": "cached", "arguments": {"n": 1}} for n in range(100)])
+    for n in range(12):
+        gateway.batch([{"id": str(n), "tool": "cached", "arguments": {"n": 1}} for n in range(100)], x_request_id=f"many-{n}")
+    gateway.told("many-11", 100)
     assert [call["request_id"] for call in calls(gateway, "?outcome=upstream_error")] == ["failed"]
     assert 256 <= len(calls(gateway, "?limit=10000")) <= 2 * 256 + 2
 
@@ -61,6 +64,7 @@ def test_a_call_has_begun_when_it_did_however_often_one_asks(gateway, provider):
     began = time.time()
     gateway.call("echo", {"n": 1}, x_request_id="then")
     ended = time.time()
+    gateway.told("then")
     seen = set()
 
     def look():
@@ -75,7 +79,7 @@ def test_a_call_has_begun_when_it_did_however_often_one_asks(gateway, provider):
 
 def test_filters_are_decoded(gateway, provider):
     gateway.call("echo", {"n": 1}, x_request_id="one")
-    batch, = calls(gateway, one="/one")
+    batch, = gateway.told("one")
     for query in ("?tool=%65cho", "?outcome=%6Fk&tool=ech%6f", f"?batch_id=%3{str(batch['batch_id'])[0]}{str(batch['batch_id'])[1:]}", "?limit=%31"):
         assert [call["request_id"] for call in calls(gateway, query)] == ["one"], query
 
@@ -100,5 +104,5 @@ def test_a_tenant_is_shown_and_never_more_than_fits(start):
     gateway = start({"trusted_proxies": ["127.0.0.1/32"], "identity": {"tenant_header": "X-Tenant"}})
     gateway.call("echo", {"n": 1}, x_tenant="acme", x_request_id="short")
     gateway.call("echo", {"n": 1}, x_tenant=("ü" * 40).encode().decode("latin-1"), x_request_id="long")
-    assert calls(gateway, one="/short")[0]["tenant"] == "acme"
-    assert calls(gateway, one="/long")[0]["tenant"] == "ü" * 23
+    assert gateway.told("short")[0]["tenant"] == "acme"
+    assert gateway.told("long")[0]["tenant"] == "ü" * 23

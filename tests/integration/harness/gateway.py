@@ -221,6 +221,14 @@ class Gateway:
     def batch(self, calls, **headers):
         return self.request("POST", "/v1/batch", json.dumps({"calls": calls}).encode(), dashed(headers))
 
+    def told(self, request_id, count=1):
+        """Its calls as /admin/calls has them, once they are over: that is when the reply is out, so its reader may be quicker."""
+        def all_of_them():
+            calls = self.get(f"/admin/calls/{request_id}", "admin").json()["calls"]
+            return calls if len(calls) >= count else None
+
+        return until(all_of_them, f"{count} calls of {request_id} are told")
+
     def metrics(self):
         reply = self.get("/metrics")
         assert reply.status == 200, reply
