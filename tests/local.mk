@@ -186,6 +186,7 @@ noinst_HEADERS = \
 	tests/support/cache_keys.h \
 	tests/support/cache_store.h \
 	tests/support/config_tools.h \
+	tests/support/curls_clock.h \
 	tests/support/damage.h \
 	tests/support/dialect_error.h \
 	tests/support/dialect_expect.h tests/support/dialect_feed.h \

@@ -12,7 +12,6 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MAX_CONNECTIONS = 8192, REQUEST_BYTES = 512 * 1024 };
@@ -184,11 +183,7 @@ static struct provider *start_on(int fd, enum provider_then (*handler)(struct pr
 	provider->context = context;
 	provider->listen_fd = fd;
 	pthread_mutex_init(&provider->lock, NULL);
-	pthread_condattr_t attributes;
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&provider->released, &attributes);
-	pthread_condattr_destroy(&attributes);
+	pthread_cond_init(&provider->released, NULL);
 	int failed = listen(fd, 512) || pthread_create(&provider->acceptor, NULL, accept_all, provider);
 	assert(!failed);
 	(void)failed;
@@ -302,13 +297,9 @@ void provider_answer(struct provider_request *request, const char *status, const
 void provider_hold(struct provider_request *request)
 {
 	struct provider *provider = request->provider;
-	struct timespec latest;
-	clock_gettime(CLOCK_MONOTONIC, &latest);
-	latest.tv_sec += 60;
 	pthread_mutex_lock(&provider->lock);
-	int result = 0;
-	while (!provider->releases && !provider->stopping && result == 0)
-		result = pthread_cond_timedwait(&provider->released, &provider->lock, &latest);
+	while (!provider->releases && !provider->stopping)
+		pthread_cond_wait(&provider->released, &provider->lock);
 	if (provider->releases)
 		provider->releases--;
 	pthread_mutex_unlock(&provider->lock);

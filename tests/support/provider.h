@@ -48,7 +48,7 @@ void provider_drop_idle(struct provider *provider, int reset);
 void provider_answer(struct provider_request *request, const char *status, const char *content_type, struct slice body);
 /* printf-like bytes, as they are. */
 void provider_write(struct provider_request *request, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Wait until the test says provider_release (once for each), at most 10 s; or until the provider is stopped. */
+/* Wait until the test says provider_release (once for each), or the provider is stopped. */
 void provider_hold(struct provider_request *request);
 void provider_release(struct provider *provider, unsigned count);
 /* The value of a request header, empty if there is none. */

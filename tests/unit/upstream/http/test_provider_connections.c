@@ -10,11 +10,10 @@
 #include <dlfcn.h>
 #include <netdb.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/resolve.h"
+#include "tests/support/curls_clock.h"
 #include "tests/support/proc.h"
 #include "tests/support/upstream_world.h"
 
@@ -51,23 +50,6 @@ static void end_resolvers(void)
 		usleep(1000);
 	assert_int_equal(proc_threads("resolver"), 0);
 	atomic_store(&resolver_free, false);
-}
-
-/* --- the clock that curl reads, turned by hand: the test's own symbol is found first --- */
-
-static atomic_long curl_ahead_s;
-
-static void turn_curls_clock(long seconds)
-{
-	atomic_fetch_add(&curl_ahead_s, seconds);
-}
-
-int clock_gettime(clockid_t id, struct timespec *now)
-{
-	int failed = (int)syscall(SYS_clock_gettime, id, now);
-	if (id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_RAW) /* ours is another one (base/clock.c) */
-		now->tv_sec += atomic_load(&curl_ahead_s);
-	return failed;
 }
 
 static void a_connection_is_kept_and_used_again(void **state)

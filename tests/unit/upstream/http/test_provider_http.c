@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "tests/support/alloc_fail.h"
+#include "tests/support/curls_clock.h"
 #include "tests/support/upstream_world.h"
 #include "upstream/http/endpoint.h"
 
@@ -121,15 +122,14 @@ static void a_batch_gets_each_call_its_own_answer(void **state)
 	end(&world, provider);
 }
 
-/* A port where nobody listens. */
-static unsigned closed_port(void)
+/* A port where nobody listens, nor will: the socket keeps it until it is closed. */
+static unsigned closed_port(int *kept)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	socklen_t len = sizeof address;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-	close(fd);
+	*kept = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(*kept, (struct sockaddr *)&address, len), 0);
+	assert_int_equal(getsockname(*kept, (struct sockaddr *)&address, &len), 0);
 	return ntohs(address.sin_port);
 }
 
@@ -138,8 +138,9 @@ static void a_refused_connection_means_nothing_was_sent(void **state)
 	(void)state;
 	struct world world;
 	char wanted[200];
+	int kept;
 	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, closed_port());
+	add_endpoint(&world, closed_port(&kept));
 	world_open(&world);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_HEALTHY, 0, 0), 1);
 	struct completion completion = { 0 };
@@ -151,6 +152,7 @@ static void a_refused_connection_means_nothing_was_sent(void **state)
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REQUESTS, 0, OUTCOME_UPSTREAM_UNAVAILABLE), 1);
 	completion_fini(&completion);
 	end(&world, NULL);
+	close(kept);
 }
 
 /* A listener whose queue is full takes no further connection and refuses none. */
@@ -191,8 +193,9 @@ static void a_dead_endpoint_is_passed_over_and_tried_again(void **state)
 	(void)state;
 	struct world world;
 	struct provider *provider = provider_start(answer_well, NULL);
+	int kept;
 	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, closed_port());
+	add_endpoint(&world, closed_port(&kept));
 	add_endpoint(&world, provider_port(provider));
 	world_open(&world);
 	for (int i = 0; i < 10; i++)
@@ -201,6 +204,7 @@ static void a_dead_endpoint_is_passed_over_and_tried_again(void **state)
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_HEALTHY, 0, 0), 0);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_HEALTHY, 1, 0), 1);
 	end(&world, provider);
+	close(kept);
 }
 
 static void endpoints_take_turns(void **state)
@@ -228,10 +232,18 @@ static void time_running_out_is_told_by_what_was_sent(void **state)
 	(void)state;
 	struct world world;
 	struct provider *provider = start_with(&world, hold_then_answer, NULL);
-	for (int repeatable = 0; repeatable < 2; repeatable++) {
+	for (unsigned repeatable = 0; repeatable < 2; repeatable++) {
 		struct completion completion = { 0 };
-		send_many(&world, &completion, 3, repeatable, 50 * CLOCK_US_PER_MS);
-		wait_completed(&completion);
+		uint64_t latest = clock_now_us() + PATIENCE_US;
+		send_many(&world, &completion, 3, repeatable, PATIENCE_US);
+		while (provider_requests(provider) == repeatable && clock_now_us() < latest)
+			turn(&world);
+		clock_set(clock_now_us() + 2 * PATIENCE_US);
+		turn_curls_clock(2 * PATIENCE_US / CLOCK_US_PER_S);
+		for (int turns = 0; !completion.completed && turns < 1000; turns++)
+			turn(&world);
+		clock_set(0);
+		assert_true(completion.completed);
 		assert_int_equal(completion.answered, 3);
 		assert_int_equal(completion.answers[2]->outcome,
 				 repeatable ? OUTCOME_UPSTREAM_TIMEOUT : OUTCOME_OUTCOME_UNKNOWN);
