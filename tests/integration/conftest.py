@@ -10,12 +10,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from harness.black_hole import BlackHole  # noqa: E402
 from harness.gateway import JITNEY, LOAD, Gateway, merged, standard  # noqa: E402
 from harness.mcp_client import Client  # noqa: E402
 from harness.mcp_server import McpServer  # noqa: E402
 from harness.names import NameServer  # noqa: E402
 from harness.papers import make_papers  # noqa: E402
 from harness.poll import until  # noqa: E402
+from harness.ports import bound  # noqa: E402
 from harness.provider import Provider  # noqa: E402
 from harness.redis import Redis  # noqa: E402
 
@@ -60,6 +62,20 @@ def third():
     provider = Provider()
     yield provider
     provider.finish()
+
+
+@pytest.fixture
+def nobody():
+    """A URL at which all connections are refused."""
+    with bound() as place:
+        yield "http://127.0.0.1:{}".format(place.getsockname()[1])
+
+
+@pytest.fixture
+def black_hole():
+    hole = BlackHole()
+    yield hole
+    hole.finish()
 
 
 @pytest.fixture

@@ -262,20 +262,17 @@ def test_a_redirect_is_not_followed(start, receiver):
         other.close()
 
 
-def test_a_reload_changes_who_is_told(start, provider, receiver):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        gateway = start({"alerts": {"reload_failed": NOW, "upstream_down": NOW,
-                                    "webhook": {"url": f"http://127.0.0.1:{nobody.getsockname()[1]}/"}}})
-        provider.stop()
-        until(lambda: gateway.call("echo").status == 503 and alerts(gateway), "something fires")
-        until(lambda: gateway.metrics().sum("alert_posts_total", result="retried") >= 1, "nobody takes it")
-        reloaded(gateway, {"alerts": {"webhook": receiver.url}})           # alone, as a text
-        until(lambda: ("firing", "JitneyUpstreamDown", "critical") in receiver.alerts(), "what waited goes to the new one")
-        posts = len(receiver.posts)
-        reloaded(gateway, {"alerts": {"webhook": "", "upstream_down": {"severity": "off"}}})
-        until(lambda: not alerts(gateway), "it is over")
-        assert not alerts(gateway, "webhook")["configured"] and len(receiver.posts) == posts
+def test_a_reload_changes_who_is_told(start, provider, receiver, nobody):
+    gateway = start({"alerts": {"reload_failed": NOW, "upstream_down": NOW, "webhook": {"url": nobody + "/"}}})
+    provider.stop()
+    until(lambda: gateway.call("echo").status == 503 and alerts(gateway), "something fires")
+    until(lambda: gateway.metrics().sum("alert_posts_total", result="retried") >= 1, "nobody takes it")
+    reloaded(gateway, {"alerts": {"webhook": receiver.url}})           # alone, as a text
+    until(lambda: ("firing", "JitneyUpstreamDown", "critical") in receiver.alerts(), "what waited goes to the new one")
+    posts = len(receiver.posts)
+    reloaded(gateway, {"alerts": {"webhook": "", "upstream_down": {"severity": "off"}}})
+    until(lambda: not alerts(gateway), "it is over")
+    assert not alerts(gateway, "webhook")["configured"] and len(receiver.posts) == posts
 
 
 @pytest.mark.parametrize("webhook, said", [

@@ -13,12 +13,12 @@ import threading
 
 import pytest
 
+from harness.gateway import PATIENT, UNSENT
 from harness.wire import request_bytes
 
 WRITES = int(os.environ.get("JITNEY_WRITES", 3000))
 AGENTS = 40
 SECONDS = 60 + WRITES / 200
-UNSENT = {"upstream_unavailable", "overloaded", "deadline_exceeded"}    # said of what was not carried out in any part
 ENDS = ("before all of it", "read", "read, reset", "half a head", "half an answer", "answered", "answered, reset", "stray")
 
 
@@ -127,7 +127,7 @@ def test_writes_over_dying_connections_are_carried_out_once_at_most(start, batch
     provider, told = MortalConnections(seed, 100 if batch["mode"] == "off" else 25), {}
     try:
         gateway = start({"log": {"access": False}, "upstreams": {"array": {
-            "endpoints": [{"url": f"http://127.0.0.1:{provider.port}/"}], "batch": batch, "timeout": "20s"}}})
+            "endpoints": [{"url": f"http://127.0.0.1:{provider.port}/"}], "batch": batch, **PATIENT}}})
         asyncio.run(call_all(gateway.address(), told))
         words = collections.Counter(told.values())
         print(f"seed {seed}: {len(told)} writes, {dict(words)}; connections {provider.connections}, {dict(provider.ends)}")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harness import provider as behave
-from harness.gateway import LOAD
+from harness.gateway import LOAD, PATIENT
 from harness.poll import until
 from harness.wire import request_bytes
 
@@ -45,7 +45,7 @@ def test_a_lone_call_does_not_wait(gateway):
 
 
 def test_calls_gather_while_a_batch_is_in_flight(start, provider, later):
-    gateway = start({"upstreams": {"array": {"batch": {"window": "10s", "in_flight": 4}}}})
+    gateway = start({"upstreams": {"array": {**PATIENT, "batch": {"window": "10s", "in_flight": 4}}}})
     provider.hold()
     first = later(gateway.call, "echo", {"n": -1})
     provider.until_deliveries(1)
@@ -60,7 +60,7 @@ def test_calls_gather_while_a_batch_is_in_flight(start, provider, later):
 
 
 def test_a_full_batch_leaves(start, provider, later):
-    gateway = start({"upstreams": {"array": {"batch": {"window": "10s", "items": 8, "in_flight": 4}}}})
+    gateway = start({"upstreams": {"array": {**PATIENT, "batch": {"window": "10s", "items": 8, "in_flight": 4}}}})
     provider.hold()
     futures = [later(gateway.call, "echo", {"n": -1})]
     provider.until_deliveries(1)
@@ -72,7 +72,7 @@ def test_a_full_batch_leaves(start, provider, later):
 
 
 def test_a_batch_leaves_by_bytes(start, provider, later):
-    gateway = start({"upstreams": {"array": {"batch": {"window": "10s", "bytes": "10KiB", "in_flight": 4}}}})
+    gateway = start({"upstreams": {"array": {**PATIENT, "batch": {"window": "10s", "bytes": "10KiB", "in_flight": 4}}}})
     provider.hold()
     futures = [later(gateway.call, "echo", {"n": -1})]
     provider.until_deliveries(1)
@@ -84,7 +84,7 @@ def test_a_batch_leaves_by_bytes(start, provider, later):
 
 
 def test_a_batch_leaves_by_its_window(start, provider, later):
-    gateway = start({"upstreams": {"array": {"batch": {"mode": "fixed", "window": "50ms", "in_flight": 4}}}})
+    gateway = start({"upstreams": {"array": {**PATIENT, "batch": {"mode": "fixed", "window": "50ms", "in_flight": 4}}}})
     provider.hold()
     futures = [later(gateway.call, "echo", {"n": n}) for n in range(6)]
     provider.until_calls(6)
@@ -125,7 +125,7 @@ def gathered(gateway, provider, later, count, **headers):
     return first, futures
 
 
-WIDE = {"upstreams": {"array": {"batch": {"window": "10s", "in_flight": 8}}}}
+WIDE = {"upstreams": {"array": {**PATIENT, "batch": {"window": "10s", "in_flight": 8}}}}
 
 
 def test_answers_in_any_order_reach_their_callers(start, provider, later):
@@ -250,16 +250,27 @@ def test_a_batch_leaves_early_for_a_caller_in_a_hurry(start, provider, later):
     until(lambda: time.monotonic() > end, "half a second has passed")
     provider.release()
     assert taught.result(20).status == 200
-    first, patient = gathered(gateway, provider, later, 4)
+    let_go = threading.Event()
+
+    def hold_first(delivery, wire):        # the others' time is theirs
+        if delivery.calls[0]["params"]["n"] == -1:
+            let_go.wait(20)
+        behave.echo(delivery, wire)
+
+    provider.behaviour = hold_first
+    first = later(gateway.call, "echo", {"n": -1})
+    provider.until_deliveries(2)
+    patient = [later(gateway.call, "echo", {"n": n}) for n in range(4)]
+    gateway.until_metric("batch_waiting_items", 4)
     hurried = later(gateway.call, "echo", {"n": 99}, X_Request_Timeout_Ms="1500")
-    provider.until_calls(7)                # the window is 10 s
-    provider.release()
-    assert {future.result(20).status for future in [first, *patient, hurried]} == {200}
+    assert {future.result(20).status for future in [*patient, hurried]} == {200}     # the window is 10 s, and the first is out
+    let_go.set()
+    assert first.result(20).status == 200
     assert gateway.metrics().by("batch_flushes_total", "reason") == {"idle": 2, "deadline": 1}
 
 
 def test_the_urgent_go_first(start, provider, later):
-    gateway = start({"workers": 1, "upstreams": {"array": {"batch": {"items": 1, "in_flight": 1}}}})
+    gateway = start({"workers": 1, "upstreams": {"array": {**PATIENT, "batch": {"items": 1, "in_flight": 1}}}})
     provider.hold()
     futures = [later(gateway.call, "echo", {"n": -1})]
     provider.until_deliveries(1)
@@ -323,7 +334,7 @@ def test_whatever_the_provider_does_each_gets_its_own_or_a_problem(start, provid
 
 
 def test_a_call_too_late_to_be_sent_is_never_sent(start, provider, later):
-    gateway = start({"upstreams": {"array": {"batch": {"in_flight": 1}}}})
+    gateway = start({"upstreams": {"array": {**PATIENT, "batch": {"in_flight": 1}}}})
     provider.hold()
     first = later(gateway.call, "echo", {"n": 0})
     provider.until_deliveries(1)
@@ -335,7 +346,7 @@ def test_a_call_too_late_to_be_sent_is_never_sent(start, provider, later):
 
 
 def test_a_caller_that_leaves_is_taken_out_of_its_lane(start, provider, later):
-    gateway = start({"upstreams": {"array": {"batch": {"in_flight": 1}}}})
+    gateway = start({"upstreams": {"array": {**PATIENT, "batch": {"in_flight": 1}}}})
     provider.hold()
     first = later(gateway.call, "echo", {"n": 0})
     provider.until_deliveries(1)

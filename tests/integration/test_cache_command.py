@@ -97,7 +97,7 @@ def test_an_import_reaches_the_disk(start, tmp_path, provider):
     one = start()
     fill(one, 10)
     export(one, tmp_path / "kept")
-    settings = {"cache": {"disk": {"path": str(tmp_path / "disk")}}}
+    settings = {"cache": {"disk": {"path": str(tmp_path / "disk"), "timeout": "5s"}}}
     second = start(settings)
     second.until_metric("disk_up", 1)
     assert run(second, "import", str(tmp_path / "kept")).returncode == 0
@@ -175,7 +175,7 @@ def test_a_large_export_to_a_slow_reader_stays_small_in_memory(start, provider, 
 
 
 def test_an_export_keeps_nothing_that_memory_has_let_go_of(start, provider):
-    gateway = start({"cache": {"memory": {"size": "64MiB"}}})
+    gateway = start({"cache": {"memory": {"size": "64MiB"}}, "limits": {"body_timeout": "10m"}})    # for the reader
     provider.behaviour = large
     for n in range(300):                                        # as it will be, whoever exports: full, and its heap used
         gateway.call("cached", {"n": n})

@@ -40,7 +40,7 @@ def test_a_secret_shows_nowhere(start, provider):
 
 def test_another_environment_of_a_program_is_another_source(start, tmp_path):
     def settings(database):
-        return {"cache": {"disk": {"path": str(tmp_path / "kept")}},
+        return {"cache": {"disk": {"path": str(tmp_path / "kept"), "timeout": "5s"}},
                 "upstreams": {"program": {"dialect": "jsonrpc-stdio", "command": sys.executable,
                                           "args": [str(SERVERS), "--plain"], "env": {"DATABASE": database}}},
                 "tools": {"pid": {"upstream": "program", "method": "pid",

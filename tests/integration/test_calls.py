@@ -6,7 +6,8 @@ import re
 import pytest
 
 from harness import provider as behave
-from harness.poll import until
+from harness.gateway import PATIENT, UNSENT
+from harness.poll import given_time, until
 from harness.wire import request_bytes
 
 PROBLEM_KEYS = {"type", "title", "status", "detail", "code", "request_id", "retryable"}
@@ -279,14 +280,22 @@ def test_a_deadline_while_the_provider_works(gateway, provider):
     provider.behaviour = behave.hang
     reply = gateway.call("echo", X_Request_Timeout_Ms="100")
     assert reply.status == 504 and reply.code in ("upstream_timeout", "deadline_exceeded"), reply
-    reply = gateway.call("write", X_Request_Timeout_Ms="100")
-    check_problem(reply, 502, "outcome_unknown", False)
+
+    def sent(milliseconds):
+        reply = gateway.call("write", {"within": milliseconds}, X_Request_Timeout_Ms=str(milliseconds))
+        return reply if reply.code not in UNSENT else None
+
+    check_problem(given_time(sent), 502, "outcome_unknown", False)
+    until(lambda: [call["method"] for call in provider.calls].count("write") == 1, "what was said not to be sent was not")
 
 
 def test_upstream_timeout(start, provider):
-    gateway = start({"upstreams": {"array": {"timeout": "150ms"}}})
+    def sent(milliseconds):
+        reply = start({"upstreams": {"array": {"timeout": f"{milliseconds}ms"}}}).call("echo")
+        return reply if reply.code not in UNSENT else None
+
     provider.behaviour = behave.hang
-    check_problem(gateway.call("echo"), 504, "upstream_timeout", True)
+    check_problem(given_time(sent, 150), 504, "upstream_timeout", True)
 
 
 def test_a_tools_own_timeout(start, provider):
@@ -302,7 +311,7 @@ def test_not_cached(gateway, provider):
 
 
 def test_a_full_queue_is_overloaded(start, provider, later):
-    gateway = start({"upstreams": {"array": {"batch": {"in_flight": 1, "items": 1}, "queue": {"items": 2}}}})
+    gateway = start({"upstreams": {"array": {**PATIENT, "batch": {"in_flight": 1, "items": 1}, "queue": {"items": 2, "wait": "120s"}}}})
     provider.hold()
     first = later(gateway.call, "echo", {"n": 0})
     provider.until_deliveries(1)

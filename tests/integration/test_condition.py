@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is sick, by which sign, and why: what /admin/stats says of each upstream, and all views show."""
-import socket
 import time
 
 from harness import provider as behave
@@ -14,14 +13,6 @@ def of(gateway, name="array"):
 
 def becomes(gateway, condition, sign, name="array"):
     return until(lambda: [u for u in [of(gateway, name)] if (u["condition"], u["sign"]) == (condition, sign)], f"{name} is {condition}: {sign}")[0]
-
-
-def after(seconds):
-    def behaviour(delivery, wire):
-        time.sleep(seconds)
-        behave.echo(delivery, wire)
-
-    return behaviour
 
 
 def test_all_are_well_before_and_after_calls(gateway):
@@ -68,9 +59,8 @@ def test_who_is_down_says_why(gateway, provider):
     assert of(gateway)["sign"] != "down"
 
 
-def test_an_endpoint_that_is_away_worries(start, provider):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        dead = f"http://127.0.0.1:{closed.getsockname()[1]}/rpc"
+def test_an_endpoint_that_is_away_worries(start, provider, nobody):
+    dead = nobody + "/rpc"
     gateway = start({"upstreams": {"array": {"endpoints": [{"url": provider.url("/rpc")}, {"url": dead}]}}})
     until(lambda: gateway.call("echo").status == 200 and gateway.events("endpoint_state"), "it is left alone")
     upstream = becomes(gateway, "worrying", "1 of 2 away")
@@ -80,7 +70,7 @@ def test_an_endpoint_that_is_away_worries(start, provider):
 
 
 def test_who_takes_longer_than_the_alert_allows_is_slow(start, provider):
-    provider.behaviour = after(0.15)
+    provider.behaviour = behave.after(0.15)
     gateway = start({"alerts": {"p99": {"warning": "100ms"}}})
     gateway.call("echo")
     upstream = becomes(gateway, "worrying", "slow")
@@ -88,7 +78,7 @@ def test_who_takes_longer_than_the_alert_allows_is_slow(start, provider):
 
 
 def test_nobody_is_slow_where_the_alert_is_off(start, provider):
-    provider.behaviour = after(0.15)
+    provider.behaviour = behave.after(0.15)
     gateway = start({"alerts": {"p99": {"warning": 0, "critical": 0}}})
     gateway.call("echo")
     assert of(gateway)["p99_us"] > 100000

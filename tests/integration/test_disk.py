@@ -25,7 +25,7 @@ def place(tmp_path):
 @pytest.fixture
 def tier(place):
     def settings(**options):
-        return {"cache": {"disk": {"path": str(place), **options}}}
+        return {"cache": {"disk": {"path": str(place), "timeout": "5s", **options}}}
 
     return settings
 

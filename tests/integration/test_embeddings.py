@@ -9,6 +9,8 @@ import threading
 
 import pytest
 
+from harness.gateway import PATIENT
+
 REPEATABLE = {"read_only": True}
 
 
@@ -45,7 +47,7 @@ def embedder_with(start, provider, workers):
     provider.behaviour = embeddings
     return start({
         "workers": workers,
-        "upstreams": {"openai": {"dialect": "openai-embeddings", "endpoints": [{"url": provider.url("/v1")}],
+        "upstreams": {"openai": {**PATIENT, "dialect": "openai-embeddings", "endpoints": [{"url": provider.url("/v1")}],
                                  "headers": {"Authorization": "Bearer secret"}}},
         "tools": {"embed": {"upstream": "openai", "annotations": REPEATABLE, "models": ["small", "large"],
                             "cache": {"ttl": "1h", "scope": "shared"}}},

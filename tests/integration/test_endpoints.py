@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness import provider as behave
-from harness.poll import until
+from harness.poll import given_time, until
 
 
 @pytest.fixture
@@ -26,33 +26,6 @@ def two(start, provider, other):
 def shown(gateway, index, upstream="array"):
     upstreams = gateway.get("/admin/upstreams", "admin").json()["upstreams"]
     return next(one for one in upstreams if one["name"] == upstream)["endpoints"][index]
-
-
-class BlackHole:
-    """A listener that accepts nobody and whose queue is full: connections to it neither come about nor fail."""
-
-    def __init__(self):
-        self.listener = socket.socket()
-        self.listener.bind(("127.0.0.1", 0))
-        self.listener.listen(0)
-        self.port = self.listener.getsockname()[1]
-        self.crowd = []
-        for _ in range(8):
-            one = socket.socket()
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", self.port))
-            self.crowd.append(one)
-
-    def finish(self):
-        for one in [*self.crowd, self.listener]:
-            one.close()
-
-
-@pytest.fixture
-def black_hole():
-    hole = BlackHole()
-    yield hole
-    hole.finish()
 
 
 def test_calls_are_shared_by_weight(two, provider, other):
@@ -89,9 +62,12 @@ def test_a_black_hole_costs_a_handful_of_calls(two, other, black_hole, together,
 
 
 def test_one_that_accepts_and_never_answers_is_ejected(two, provider, other):
-    gateway = two({"balance": "round_robin", "timeout": "400ms", "ejection": {"failures": 3, "base": "100ms"}})
-    for n in range(20):
-        assert gateway.call("echo", {"n": n}).status == 200
+    def started(milliseconds):
+        """One for which that is time enough while all is well."""
+        gateway = two({"balance": "round_robin", "timeout": f"{milliseconds}ms", "ejection": {"failures": 3, "base": "100ms"}})
+        return gateway if all(gateway.call("echo", {"n": n}).status == 200 for n in range(20)) else None
+
+    gateway = given_time(started, 400)
     provider.behaviour = behave.hang
     failed = 0
     while shown(gateway, 0)["state"] != "ejected":

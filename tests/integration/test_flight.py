@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Identical calls in progress share one fetch."""
 from harness import provider as behave
-from harness.poll import until
+from harness.poll import given_time, until
 from harness.wire import request_bytes
 
 
@@ -83,11 +83,17 @@ def test_each_waits_only_until_its_own_deadline(gateway, provider, later):
 
 def test_a_hurried_leader_does_not_hurry_the_others(gateway, provider, later):
     provider.hold()
-    hurried = later(gateway.call, "cached", None, X_Request_Timeout_Ms="300")
-    provider.until_deliveries(1)
-    patient = later(gateway.call, "cached")
-    gateway.until_metric("in_flight_requests", 2)
-    assert hurried.result(20).status == 504
+
+    def joined(milliseconds):
+        arguments = {"within": milliseconds}
+        hurried = later(gateway.call, "cached", arguments, X_Request_Timeout_Ms=str(milliseconds))
+        until(lambda: hurried.done() or any(call["params"] == arguments for call in provider.calls), "it leads")
+        patient = later(gateway.call, "cached", arguments)
+        until(lambda: hurried.done() or gateway.metrics().sum("coalesced_total") == 1, "the other has joined")
+        assert hurried.result(20).status == 504
+        return patient if gateway.metrics().sum("coalesced_total") == 1 else None
+
+    patient = given_time(joined, 300)
     provider.release()
     reply = patient.result(20)
     assert reply.status == 200, reply

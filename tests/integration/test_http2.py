@@ -7,9 +7,9 @@ import threading
 import pytest
 from h2.errors import ErrorCodes
 
-from harness.gateway import JITNEY
+from harness.gateway import JITNEY, PATIENT
 from harness.http2_provider import Http2Provider
-from harness.poll import until
+from harness.poll import given_time, until
 
 ECHO = {"annotations": {"read_only": True}}
 
@@ -33,7 +33,8 @@ def behind(start, papers):
     """behind(provider, http) gives a gateway in front of it that sends each call by itself."""
 
     def build(provider, http="auto", **settings):
-        changes = {"endpoints": [{"url": provider.url()}], "http": http, "batch": {"mode": "off"}, "concurrency": 100, **settings}
+        changes = {"endpoints": [{"url": provider.url()}], "http": http, "batch": {"mode": "off"}, "concurrency": 100,
+                   "pool": {"connect_timeout": "60s"}, **PATIENT, **settings}
         if provider.context:
             changes["ca_file"] = str(papers / "authority.pem")
         return start({"workers": 1, "upstreams": {"array": changes}})
@@ -202,8 +203,12 @@ def test_a_caller_that_leaves_resets_its_stream_only(providers, behind):
     provider = providers(lambda request: echo(request) if request.call()["params"].get("n") else None)
     gateway = behind(provider)
     assert gateway.call("echo", {"n": 1}).json() == {"n": 1}
-    reply = gateway.call("echo", {"n": 0}, x_request_timeout_ms=200)
-    assert reply.status == 504
+
+    def sent(milliseconds):
+        assert gateway.call("echo", {"n": 0}, x_request_timeout_ms=milliseconds).status == 504
+        return any(request.call()["params"] == {"n": 0} for request in provider.requests)
+
+    given_time(sent, 200)
     assert gateway.call("echo", {"n": 2}).json() == {"n": 2}
     until(lambda: provider.gone, "its stream was reset")
     assert provider.connections() == 1

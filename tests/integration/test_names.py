@@ -6,7 +6,7 @@ import pytest
 
 from harness import provider as behave
 from harness.gateway import merged
-from harness.poll import until
+from harness.poll import given_time, until
 from harness.ports import free_port
 from harness.provider import Provider
 from harness.reload import reloaded
@@ -79,8 +79,12 @@ def test_a_dead_address_costs_nobody_an_answer(named, replicas, names, balance):
 
 
 def test_an_address_that_hangs_is_ejected_by_itself(named, replicas):
-    gateway = named({"balance": "round_robin", "timeout": "400ms", "ejection": {"failures": 2}})
-    assert all(gateway.call("echo", {"n": n}).status == 200 for n in range(30))
+    def started(milliseconds):
+        """One for which that is time enough while all is well."""
+        gateway = named({"balance": "round_robin", "timeout": f"{milliseconds}ms", "ejection": {"failures": 2}})
+        return gateway if all(gateway.call("echo", {"n": n}).status == 200 for n in range(30)) else None
+
+    gateway = given_time(started, 400)
     replicas[1].behaviour = behave.hang
     failed = 0
     while shown(gateway)[ADDRESSES[1]] != "ejected":

@@ -3,8 +3,9 @@
 import json
 import threading
 
-from harness.gateway import LOAD
+from harness.gateway import LOAD, PATIENT
 from harness.poll import until
+from harness.provider import after
 
 PROVIDER = LOAD.parent / "provider"
 READS = {"annotations": {"read_only": True, "idempotent": True}}
@@ -58,22 +59,20 @@ def test_five_times_overload_is_answered_or_refused_in_time(start, bare_provider
     until(lambda: gateway.call("one", {"n": -99}).status == 200, "the line is gone")
 
 
-def test_a_call_that_would_be_late_is_refused_at_once(start, bare_provider):
-    gateway = rest(start, bare_provider("--delay-ms", 200, "--concurrent", 1), concurrency=1)
+def test_a_call_that_would_be_late_is_refused_at_once(start, provider, later):
+    gateway = rest(start, provider.port, concurrency=1, **PATIENT)
+    provider.behaviour = after(0.2)
     for n in range(10):
         assert gateway.call("one", {"n": n}).status == 200  # it learns that a call takes 200 ms
-    answers = []
-    others = [threading.Thread(target=lambda n=n: answers.append(gateway.call("one", {"n": 100 + n}).status)) for n in range(6)]
-    for other in others:
-        other.start()
+    provider.hold()
+    others = [later(gateway.call, "one", {"n": 100 + n}) for n in range(6)]
     gateway.until_metric("batch_waiting_items", 5)
     reply = gateway.call("one", {"n": 999}, X_Request_Timeout_Ms="600")
     assert reply.status == 503 and json.loads(reply.body)["code"] == "overloaded", reply.body
     assert int(reply.header("retry-after")) >= 1
     assert gateway.metrics().sum("shed_total", reason="deadline") == 1
-    for other in others:
-        other.join()
-    assert answers == [200] * 6
+    provider.release()
+    assert [other.result(20).status for other in others] == [200] * 6
 
 
 def test_the_old_name_of_concurrency_is_understood(start, bare_provider):

@@ -143,15 +143,13 @@ def test_table_csv_and_a_curve(gateway, tmp_path):
     assert (float(row["rate"]), row["calls"], row["failed"]) == (1000, "50", "0")
 
 
-def test_refusals_and_lost_connections_are_counted(gateway):
+def test_refusals_and_lost_connections_are_counted(gateway, nobody):
     done = run("benchmark", "nobody", "--count", 20, *at(gateway))
     assert done.returncode == 1 and "failed:  status 404: 20\n" in done.stdout
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        url = "http://127.0.0.1:{}".format(closed.getsockname()[1])
-    done = run("benchmark", "echo", "--count", 20, "-u", url, "--admin", url)
+    done = run("benchmark", "echo", "--count", 20, "-u", nobody, "--admin", nobody)
     assert done.returncode == 1 and "failed:  connect: 20\n" in done.stdout
-    assert f"memory is not measured: cannot connect to {url}: connection refused; --admin URL" in done.stderr
-    assert json.loads(run("benchmark", "echo", "--count", 1, "-u", url, "--admin", url, "--json").stdout)["rss_bytes"]["idle"] is None
+    assert f"memory is not measured: cannot connect to {nobody}: connection refused; --admin URL" in done.stderr
+    assert json.loads(run("benchmark", "echo", "--count", 1, "-u", nobody, "--admin", nobody, "--json").stdout)["rss_bytes"]["idle"] is None
 
 
 def test_bytes_that_nobody_asked_for_are_no_answer(provider):
@@ -163,10 +161,8 @@ def test_bytes_that_nobody_asked_for_are_no_answer(provider):
     assert provider.connection_count == 40
 
 
-def test_who_cannot_connect_tries_again_a_while_later():
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        url = "http://127.0.0.1:{}".format(closed.getsockname()[1])
-    done = run("benchmark", "x", "--seconds", 1, "--callers", 2, "--json", "-u", url, "--admin", url)
+def test_who_cannot_connect_tries_again_a_while_later(nobody):
+    done = run("benchmark", "x", "--seconds", 1, "--callers", 2, "--json", "-u", nobody, "--admin", nobody)
     step = only_step(json.loads(done.stdout))
     assert step["errors"]["connect"] == step["calls"] and 2 <= step["calls"] <= 2 * 11
 

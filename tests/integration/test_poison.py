@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A request refused as a whole: the culprit is told, everybody else is answered."""
 from harness import provider as behave
+from harness.gateway import PATIENT
 
-WIDE = {"upstreams": {"array": {"batch": {"window": "10s", "items": 100, "in_flight": 8}}}}
+WIDE = {"upstreams": {"array": {**PATIENT, "batch": {"window": "10s", "items": 100, "in_flight": 8}}}}
 
 
 def gathered(gateway, provider, later, count):

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -377,17 +376,14 @@ def test_secrets_come_from_files(start, tmp_path, provider):
     assert provider.deliveries[0].headers["authorization"] == "Bearer from-a-file"
 
 
-def test_it_is_healthy_soon_though_every_provider_is_down(make, provider):
+def test_it_is_healthy_though_no_provider_can_be_reached(start, provider, black_hole):
+    """A start that waited for any of them would wait for a minute."""
     provider.stop()
-    gateway = make({"upstreams": {f"down{n}": {"dialect": "jsonrpc", "endpoints": [{"url": "http://127.0.0.1:1/rpc"}]}
-                                  for n in range(20)}})
-    begun = time.monotonic()
-    gateway.start()
+    away = {"dialect": "jsonrpc", "pool": {"connect_timeout": "1m"}, "health": {"tcp": True, "timeout": "1m"},
+            "endpoints": [{"url": f"http://127.0.0.1:{black_hole.port}/rpc"}]}
+    gateway = start({"upstreams": {f"away{n}": away for n in range(20)}})
     assert gateway.get("/healthz").status == 200
-    took = time.monotonic() - begun
     assert gateway.get("/readyz").status in (200, 503)
-    # the promise is 100 ms; this only catches waiting for providers, whose connect_timeout is 2 s
-    assert took < (10 if SANITIZED else 1.5)
 
 
 # ---- the other commands ---------------------------------------------------------------------------------------------

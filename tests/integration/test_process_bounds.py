@@ -70,6 +70,7 @@ def test_what_was_given_up_unsent_never_arrives(behind, tmp_path):
     assert (first.status, first.code) == (502, "outcome_unknown"), first.body
     assert (second.status, second.code, second.json()["retryable"]) == (503, "upstream_unavailable", True), second.body
     go.touch()
+    until(lambda: record.exists() and record.read_text().split(), "it reads")
     assert gateway.call("write", {"n": 3}).json() == 3
     assert record.read_text().split() == ["1", "3"]
 

@@ -85,12 +85,12 @@ def test_pprof_shows_our_functions_and_their_threads(busy):
 
 
 def test_folded_and_svg_for_the_eye(busy):
-    reply = profile(busy, "?seconds=1&format=folded")
+    reply = until(lambda: (some := profile(busy, "?seconds=1&format=folded")).body and some, "it was let run in that second")
     assert reply.header("content-type").startswith("text/plain")
     lines = reply.body.decode().splitlines()
     assert lines and all(line.rpartition(" ")[2].isdigit() and ";" in line for line in lines)
     assert any(line.startswith("worker ") for line in lines)
-    reply = profile(busy, "?seconds=1&format=svg")
+    reply = until(lambda: b"worker " in (some := profile(busy, "?seconds=1&format=svg")).body and some, "and in that one")
     assert reply.header("content-type") == "image/svg+xml"
     picture = ElementTree.fromstring(reply.body)
     titles = [each.text for each in picture.iter("{http://www.w3.org/2000/svg}title")]

@@ -33,7 +33,13 @@ def fake():
 
 
 def tier(url, **options):
-    return {"cache": {"redis": {"url": url, "timeout": f"{BUDGET_MS}ms", **options}}}
+    """For a Redis that is well: however busy the machine is, it is waited for."""
+    return {"cache": {"redis": {"url": url, "timeout": "5s", **options}}}
+
+
+def hasty(url, **options):
+    """For one that is not."""
+    return tier(url, timeout=f"{BUDGET_MS}ms", **options)
 
 
 def up(gateway):
@@ -104,7 +110,7 @@ def test_values_go_when_they_are_good_for_nothing(start, redis):
 
 
 def test_without_a_memory_tier_redis_serves(start, redis, provider):
-    gateway = up(start({"cache": {"memory": {"size": 0}, "redis": {"url": redis.url, "timeout": f"{BUDGET_MS}ms"}}}))
+    gateway = up(start({"cache": {"memory": {"size": 0}, **tier(redis.url)["cache"]}}))
     assert verdict(gateway.call("cached")) == "miss"
     stored(redis)
     assert [detail(gateway.call("cached")) for _ in range(3)] == ["redis"] * 3
@@ -203,7 +209,7 @@ def test_calls_that_come_during_the_look_up_share_it(start, fake, provider, toge
         return polite(words)
 
     server = fake(hold_gets)
-    gateway = up(start({"cache": {"redis": {"url": server.url, "timeout": "5s", "tracking": False}}}))
+    gateway = up(start(tier(server.url, tracking=False)))
     release = threading.Timer(0.3, gate.set)
     release.start()
     replies = together(lambda number: gateway.call("cached", {"q": 1}), range(8))
@@ -214,7 +220,7 @@ def test_calls_that_come_during_the_look_up_share_it(start, fake, provider, toge
 
 def test_a_call_in_a_hurry_leaves_the_look_up(start, fake, provider):
     server = fake(lambda words: None if words[0] == b"GET" else polite(words))
-    gateway = up(start({"cache": {"redis": {"url": server.url, "timeout": "5s", "tracking": False}}}))
+    gateway = up(start(tier(server.url, tracking=False)))
     reply = gateway.call("cached", x_request_timeout_ms="100")
     assert (reply.status, json.loads(reply.body)["code"]) == (504, "deadline_exceeded")
     assert provider.calls == []
@@ -268,7 +274,7 @@ def test_down_at_start_and_there_later(start, run_redis, provider):
 
 
 def test_frozen(start, redis, provider):
-    gateway = up(start(tier(redis.url)))
+    gateway = up(start(hasty(redis.url)))
     gateway.call("cached", {"before": 1})
     redis.freeze()
     calls_go_on(gateway, provider)
@@ -332,7 +338,7 @@ def test_lying(start, fake, provider, reply, reason):
 
 
 def test_a_purge_while_redis_is_away_is_not_forgotten(start, redis, provider):
-    gateway = up(start({"cache": {"memory": {"size": 0}, "redis": tier(redis.url)["cache"]["redis"]}}))
+    gateway = up(start({"cache": {"memory": {"size": 0}, **hasty(redis.url)["cache"]}}))
     gateway.call("cached")
     key = stored(redis)[0].decode().rpartition(":")[2]
     redis.freeze()
@@ -365,7 +371,7 @@ def test_slow(start, fake, provider):
         return polite(words)
 
     server = fake(dawdle)
-    gateway = up(start(tier(server.url, tracking=False)))
+    gateway = up(start(hasty(server.url, tracking=False)))
     calls_go_on(gateway, provider)
     assert errors(gateway, "timeout") > 0
     assert gateway.metrics().sum("redis_skipped_total", reason="breaker") > 0
@@ -436,7 +442,7 @@ def test_sentinel_tells_where_the_master_is(start, redis, fake, run_redis):
         return b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%s\r\n" % (len(port), port)
 
     nodes = [fake(lambda words: b"*-1\r\n"), fake(sentinel)]
-    gateway = start({"cache": {"redis": {"timeout": f"{BUDGET_MS}ms", "sentinel": {
+    gateway = start({"cache": {"redis": {"timeout": "5s", "sentinel": {
         "name": "mymaster", "nodes": [f"127.0.0.1:{node.port}" for node in nodes]}}}})
     until(lambda: errors(gateway, "sentinel") >= 2, "a Sentinel that knows nothing, and a master that is none")
     assert gateway.metrics().sum("redis_up") == 0

@@ -132,13 +132,15 @@ def test_the_first_lists_are_not_waited_for_for_ever(serve, behind):
     assert until(lambda: gateway.call("m__echo", {}).status == 200, "it is there at last")
 
 
-def test_a_stop_does_not_wait_for_lists(serve, behind, later):
+def test_a_stop_does_not_wait_for_lists(serve, behind):
     server = serve([tool("echo")], hold_open=True)
-    gateway = behind({"m": upstream(server)})
-    future = later(gateway.call, "m__echo", {})
-    assert gateway.call("m__echo", {}, x_request_timeout_ms="100").status == 503, "the first one is waiting by then"
-    gateway.stop()
-    assert future.result(20).status == 503
+    gateway = behind({"m": upstream(server)}, workers=1)
+    with gateway.connect() as connection:
+        assert connection.request("GET", "/healthz").status == 200
+        connection.send(request_bytes("POST", "/v1/tools/m__echo", b"{}"))
+        assert gateway.call("m__echo", {}, x_request_timeout_ms="100").status == 503, "the first one is waiting by then"
+        gateway.stop()
+        assert connection.reply().status == 503
 
 
 def test_a_tool_that_has_gone_is_unknown_and_comes_back(serve, behind):

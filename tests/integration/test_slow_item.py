@@ -5,6 +5,8 @@ import threading
 
 import pytest
 
+from harness.gateway import PATIENT
+
 CALLS, SLOW = 100, 41
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -48,8 +50,8 @@ class Streams:
             wire.raw(b"%x\r\n%b\r\n" % (len(data), data))
 
 
-JSONRPC = {"upstreams": {"array": {"batch": {"items": 100, "window": "10s", "in_flight": 1}}}}
-LINES = {"upstreams": {"array": {"dialect": "envelope", "batch": {"items": 100, "window": "10s", "in_flight": 1},
+JSONRPC = {"upstreams": {"array": {**PATIENT, "batch": {"items": 100, "window": "10s", "in_flight": 1}}}}
+LINES = {"upstreams": {"array": {**PATIENT, "dialect": "envelope", "batch": {"items": 100, "window": "10s", "in_flight": 1},
                                  "envelope": {"framing": "ndjson", "answer_framing": "ndjson", "path": "/lines",
                                               "content_type": "application/x-ndjson",
                                               "item": '{"id": {id}, "args": {arguments}}', "id": "id",

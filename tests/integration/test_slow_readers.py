@@ -3,11 +3,12 @@
 import json
 
 from harness import provider as behave
+from harness.gateway import PATIENT
 from harness.poll import until
 from harness.wire import request_bytes
 
 LARGE = 12_000_000      # more than the sockets between take
-LIMITS = {"limits": {"in_flight_bytes": "20MiB"}, "workers": 1}
+LIMITS = {"limits": {"in_flight_bytes": "20MiB", "body_timeout": "10m"}, "workers": 1, "upstreams": {"array": PATIENT}}
 
 
 def ask(gateway, clients, tool, body, path="/v1/tools/", **headers):

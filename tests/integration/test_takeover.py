@@ -212,7 +212,7 @@ def test_event_streams_are_ended(begin, succeed):
 
 
 def test_answers_are_handed_on_by_the_disk_tier(begin, succeed, provider, tmp_path):
-    old = begin({"cache": {"disk": {"path": str(tmp_path / "disk")}}})
+    old = begin({"cache": {"disk": {"path": str(tmp_path / "disk"), "timeout": "5s"}}})
     assert old.call("cached", {"n": 1}).status == 200
     new = take_over(old, succeed(old))
     ended(old)
@@ -225,7 +225,7 @@ def test_answers_are_handed_on_by_the_disk_tier(begin, succeed, provider, tmp_pa
 
 def test_a_purge_between_the_two_holds(begin, succeed, provider, tmp_path, later):
     """The old one's snapshot still has the answer."""
-    old = begin({"cache": {"disk": {"path": str(tmp_path / "disk")}}})
+    old = begin({"cache": {"disk": {"path": str(tmp_path / "disk"), "timeout": "5s"}}})
     assert old.call("cached", {"n": 1}).status == 200
     with old.connect() as kept:
         kept.request("GET", "/healthz")
@@ -364,7 +364,8 @@ def test_without_a_gateway_there_is_nothing_to_take_over(make, tmp_path):
 
 def test_a_place_where_no_door_can_be_is_told(start):
     gateway = start({"takeover": {"socket": "/nowhere/door"}})
-    assert "/nowhere/door" in gateway.events("takeover_not_offered")[0]["message"]
+    said = until(lambda: gateway.events("takeover_not_offered"), "it is told a moment after clients are served")
+    assert "/nowhere/door" in said[0]["message"]
     assert gateway.call("echo").status == 200
 
 

@@ -74,10 +74,8 @@ def test_each_view_shows_what_the_gateway_says(start, provider):
         quits(terminal)
 
 
-def test_the_sick_come_first_with_their_reason(start, provider):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        url = "http://127.0.0.1:{}/rpc".format(closed.getsockname()[1])
-    gateway = start({"upstreams": {"zombie": {"dialect": "jsonrpc", "endpoints": [{"url": url}]}},
+def test_the_sick_come_first_with_their_reason(start, provider, nobody):
+    gateway = start({"upstreams": {"zombie": {"dialect": "jsonrpc", "endpoints": [{"url": nobody + "/rpc"}]}},
                      "tools": {"dead": {"upstream": "zombie"}}})
     gateway.call("echo")
     until(lambda: gateway.call("dead").code == "upstream_unavailable" and gateway.events("endpoint_state"), "it is ejected")
@@ -363,8 +361,6 @@ def test_a_terminal_that_is_not_known_is_said(gateway):
         assert terminal.modes_are_back()
 
 
-def test_nobody_there_is_said():
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        url = "http://127.0.0.1:{}".format(closed.getsockname()[1])
-    done = run("--once", "-u", url)
-    assert done.returncode == 1 and done.stderr == f"jitney top: cannot connect to {url}: connection refused\n"
+def test_nobody_there_is_said(nobody):
+    done = run("--once", "-u", nobody)
+    assert done.returncode == 1 and done.stderr == f"jitney top: cannot connect to {nobody}: connection refused\n"

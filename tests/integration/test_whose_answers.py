@@ -4,6 +4,8 @@ import json
 import time
 from urllib.parse import unquote
 
+from harness.gateway import PATIENT
+
 READ = {"read_only": True}
 
 
@@ -21,7 +23,7 @@ def gathered(gateway, provider, later, first, calls):
 
 def positions(start, provider):
     return start({"workers": 1, "cache": {"memory": {"size": "16MiB"}}, "upstreams": {"list": {
-        "dialect": "envelope", "envelope": {"item": "{arguments}"}, "endpoints": [{"url": provider.url("")}],
+        **PATIENT, "dialect": "envelope", "envelope": {"item": "{arguments}"}, "endpoints": [{"url": provider.url("")}],
         "batch": {"in_flight": 1}}}, "tools": {
             "read": {"upstream": "list", "annotations": READ, "cache": {"ttl": "5m", "scope": "shared"}},
             "write": {"upstream": "list"}}})

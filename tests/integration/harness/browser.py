@@ -2,11 +2,11 @@
 """A headless Chromium, spoken to by chromedriver's own protocol (WebDriver): pages as people see them. Ended by its handle."""
 import json
 import shutil
-import socket
 import subprocess
 import urllib.request
 
 from .poll import until
+from .ports import free_port
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync",
@@ -15,9 +15,7 @@ OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--d
 
 class Browser:
     def __init__(self, directory):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.session = ""
         self.process = subprocess.Popen([DRIVER, f"--port={self.port}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(self.is_there, "chromedriver answers")

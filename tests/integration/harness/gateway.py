@@ -37,6 +37,9 @@ def merged(base, changes):
 
 REPEATABLE = {"read_only": True, "idempotent": True}
 
+# The codes of what was not carried out in any part.
+UNSENT = {"upstream_unavailable", "overloaded", "deadline_exceeded"}
+
 # For an upstream of which many calls are held until all of them are in the gateway, which takes a while on a busy machine,
 # and it sheds what has waited for long.
 PATIENT = {"timeout": "120s", "queue": {"wait": "120s"}}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ports for servers that are told theirs before they bind it."""
+"""Ports that stay a test's own: for servers that are told theirs before they bind it, that go and come back, or never come."""
 import contextlib
 import random
 import socket
@@ -8,6 +8,15 @@ from pathlib import Path
 LOWEST = 10000
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 given = set()
+
+
+def bound(host="127.0.0.1", port=0):
+    """A socket that has the port and does not listen: whoever connects is refused. While it is open, the kernel gives the port
+    to nobody who asks for any; a server of this port (SO_REUSEADDR) may come and go beside it."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((host, port))
+    return made
 
 
 def free_port(*addresses):

@@ -9,8 +9,10 @@ import json
 import socket
 import struct
 import threading
+import time
 
 from .poll import until
+from .ports import bound
 
 LIMIT_SECONDS = 30
 STEP_SECONDS = 0.01
@@ -151,6 +153,15 @@ def garbage(_, wire):
     wire.close()
 
 
+def after(seconds):
+    """As echo, that much later."""
+    def behaviour(delivery, wire):
+        time.sleep(seconds)
+        echo(delivery, wire)
+
+    return behaviour
+
+
 def reordered(delivery, wire):
     answers(delivery, wire, [result_of(call) for call in reversed(delivery.calls)])
 
@@ -184,17 +195,15 @@ class Provider:
         self.doomed = set()               # connections that are to end though their request is held
         self.connection_count = 0
         self.listener = None
-        self.port = port
+        self.place = bound(host, port)    # its own while it is stopped, too
+        self.port = self.place.getsockname()[1]
         self.failures = []
         self.start()
 
     def start(self):
         """Listen; after stop(), on the same port again."""
-        self.listener = socket.socket()
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind((self.host, self.port))
+        self.listener = bound(self.host, self.port)
         self.listener.listen(1024)
-        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
 
     def stop(self, rudely=True):
@@ -224,6 +233,7 @@ class Provider:
         self.gate.set()
         if self.listener.fileno() >= 0:
             self.stop(rudely=False)
+        self.place.close()
         assert not self.failures, self.failures
 
     # ---- for tests ----
