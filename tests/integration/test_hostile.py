@@ -342,6 +342,20 @@ def drip(connection, data):
     raise AssertionError("all of it was taken")
 
 
+def served(gateway):
+    """A connection whose first request was served: with a short header_timeout its head may be late, as this process may be."""
+    def attempt():
+        connection = gateway.connect()
+        try:
+            assert connection.request("GET", "/healthz").status == 200
+            return connection
+        except Closed:
+            connection.close()
+            return None
+
+    return until(attempt, "a first request is in time")
+
+
 def test_a_dripping_head_is_cut_off(start):
     gateway = start({"limits": {"header_timeout": "300ms"}})
     with gateway.connect() as connection:
@@ -352,10 +366,10 @@ def test_a_dripping_head_is_cut_off(start):
 
 def test_a_dripping_second_head_is_cut_off(start):
     gateway = start({"limits": {"header_timeout": "300ms"}})
-    with gateway.connect() as connection:
-        assert connection.request("POST", "/v1/tools/echo", b"{}").status == 200
+    with served(gateway) as connection:
+        before = gateway.metrics().sum("rejected_total", reason="head_timeout")
         drip(connection, POST + b"X: " + b"a" * 2000)
-    gateway.until_metric("rejected_total", 1, reason="head_timeout")
+    gateway.until_metric("rejected_total", before + 1, reason="head_timeout")
 
 
 def test_a_dripping_body_is_cut_off(start, provider):
@@ -385,17 +399,7 @@ def test_an_idle_connection_is_closed(start):
 
 def test_a_kept_connection_is_not_held_to_the_head_deadline(start):
     gateway = start({"limits": {"header_timeout": "100ms", "idle_timeout": "60s"}})
-
-    def served():
-        connection = gateway.connect()
-        try:
-            assert connection.request("GET", "/healthz").status == 200
-            return connection
-        except Closed:      # the head was late: this process was not let run
-            connection.close()
-            return None
-
-    with until(served, "a first request is in time") as connection:
+    with served(gateway) as connection:
         end = time.monotonic() + 0.4
         until(lambda: time.monotonic() > end, "four head deadlines have passed")
         assert connection.request("GET", "/healthz").status == 200

@@ -130,6 +130,7 @@ def test_readiness_names_its_components(gateway):
 
 def test_admin_pages(gateway, provider):
     busy(gateway, provider)
+    gateway.until_metric("batch_in_flight", 0)      # calls are answered before their batch has completed
     config = gateway.get("/admin/config", "admin")
     assert config.status == 200 and config.json()["workers"] == 2
     upstreams = gateway.get("/admin/upstreams", "admin")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Providers over TLS: who is trusted, how a refusal is told, and that sessions are resumed."""
+import contextlib
 import json
 import os
 import socket
@@ -191,7 +192,7 @@ def clear_port():
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
+                with connection, contextlib.suppress(ConnectionError):
                     connection.recv(5)
                     connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
                     connection.shutdown(socket.SHUT_WR)

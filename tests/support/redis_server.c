@@ -134,8 +134,8 @@ struct redis_settings redis_settings_for(const char *path)
 {
 	struct redis_settings settings = {
 		.prefix = "t",
-		.timeout_us = 20 * CLOCK_US_PER_MS,
-		.connect_timeout_us = 500 * CLOCK_US_PER_MS,
+		.timeout_us = 5 * CLOCK_US_PER_S,
+		.connect_timeout_us = 5 * CLOCK_US_PER_S,
 		.max_commands = 64,
 		.max_value_bytes = 1 << 20,
 		.compress_bytes = 1024,

@@ -35,7 +35,7 @@ void redis_server_finish(struct redis_server *server);
 /* One command over a connection of its own; the raw reply's first bytes. Blocks. */
 const char *redis_server_ask(struct redis_server *server, size_t argc, const struct slice *argv);
 
-/* Settings for a socket: 20 ms (more under sanitizers), connecting 500 ms, 64 commands. */
+/* Settings for a socket: 64 commands; 5 s for each and for connecting, for a server that is well on a busy machine. */
 struct redis_settings redis_settings_for(const char *path);
 
 /* --- scripted --- */

@@ -130,7 +130,6 @@ static void commands_sent_together_are_answered_in_order(void **state)
 		return;
 	redis_server_start(&server, NULL);
 	struct redis_settings settings = redis_settings_for(server.path);
-	settings.timeout_us = 5 * CLOCK_US_PER_S;
 	open_world(&world, &settings);
 	assert_false(send_command(&world, &probes[0], SLICE("PING"))); /* not up yet */
 	turn_until(&world, world.ups == 1);
@@ -158,7 +157,6 @@ static void values_with_any_bytes_come_back(void **state)
 		return;
 	redis_server_start(&server, NULL);
 	struct redis_settings settings = redis_settings_for(server.path);
-	settings.timeout_us = 5 * CLOCK_US_PER_S;
 	open_world(&world, &settings);
 	turn_until(&world, world.ups == 1);
 	size_t len = 3 << 20; /* more than a socket buffer takes at once */
@@ -188,7 +186,6 @@ static void setup_is_replayed_after_each_connect(void **state)
 		return;
 	redis_server_start(&server, options);
 	struct redis_settings settings = redis_settings_for(server.path);
-	settings.timeout_us = 5 * CLOCK_US_PER_S;
 	settings.password = "secret";
 	settings.database = 3;
 	open_world(&world, &settings);
@@ -246,6 +243,7 @@ static void a_frozen_server_costs_the_timeout_and_is_used_again(void **state)
 		return;
 	redis_server_start(&server, NULL);
 	struct redis_settings settings = redis_settings_for(server.path);
+	settings.timeout_us = 20 * CLOCK_US_PER_MS;
 	open_world(&world, &settings);
 	turn_until(&world, world.ups == 1);
 	redis_server_freeze(&server);
@@ -274,7 +272,6 @@ static void a_subscription_gets_its_messages(void **state)
 		return;
 	redis_server_start(&server, NULL);
 	struct redis_settings settings = redis_settings_for(server.path);
-	settings.timeout_us = 5 * CLOCK_US_PER_S;
 	open_world(&world, &settings);
 	turn_until(&world, world.ups == 1);
 	assert_true(send_command(&world, &id, SLICE("CLIENT"), SLICE("ID")));
@@ -332,6 +329,7 @@ static void nonsense_loses_the_connection_and_nothing_else(void **state)
 			struct world world;
 			redis_script_start(&script);
 			struct redis_settings settings = redis_settings_for(script.path);
+			settings.connect_timeout_us = 500 * CLOCK_US_PER_MS; /* some of it may go on */
 			open_world(&world, &settings);
 			turn_until(&world, (redis_script_look(&script), script.got_len > 0));
 			if (late) {

@@ -64,7 +64,6 @@ static bool open_world(void)
 	}
 	redis_server_start(&server, NULL);
 	settings = redis_settings_for(server.path);
-	settings.timeout_us = CLOCK_US_PER_S / 2;
 	settings.tracking = true;
 	loop = loop_new();
 	for (size_t i = 0; i < SIDES; i++) {
