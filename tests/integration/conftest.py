@@ -17,7 +17,7 @@ from harness.mcp_server import McpServer  # noqa: E402
 from harness.names import NameServer  # noqa: E402
 from harness.papers import make_papers  # noqa: E402
 from harness.poll import until  # noqa: E402
-from harness.ports import bound  # noqa: E402
+from harness.ports import begin_test, kept_port  # noqa: E402
 from harness.provider import Provider  # noqa: E402
 from harness.redis import Redis  # noqa: E402
 
@@ -31,6 +31,10 @@ def pytest_collection_modifyitems(items):
 def pytest_sessionstart():
     if not JITNEY.exists():
         pytest.exit(f"no binary at {JITNEY}: run ./dev build, or set JITNEY", returncode=2)
+
+
+def pytest_runtest_setup():
+    begin_test()
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -67,8 +71,7 @@ def third():
 @pytest.fixture
 def nobody():
     """A URL at which all connections are refused."""
-    with bound() as place:
-        yield "http://127.0.0.1:{}".format(place.getsockname()[1])
+    return f"http://127.0.0.1:{kept_port()}"
 
 
 @pytest.fixture

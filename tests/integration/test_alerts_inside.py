@@ -14,6 +14,7 @@ import yaml
 
 from harness import provider as behave
 from harness.poll import until
+from harness.ports import kept_port
 from harness.reload import reload, reloaded
 from test_process import jitney
 
@@ -49,7 +50,7 @@ class Receiver:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", kept_port()), Handler)
         self.server.daemon_threads = True
         self.scheme = "https" if papers else "http"
         if papers:

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from harness import provider as behave
+from harness.gateway import PATIENT
 from harness.wire import request_bytes
 
 
@@ -199,7 +200,7 @@ def test_a_large_batch_arrives_whole(gateway, provider):
 
 @pytest.mark.slow
 def test_a_client_that_does_not_read_holds_up_nobody_but_itself(start, provider):
-    gateway = start({"upstreams": {"array": {"batch": {"mode": "off"}}}})    # 2 MB each: together over the answer's cap
+    gateway = start({"upstreams": {"array": {**PATIENT, "batch": {"mode": "off"}}}})    # 2 MB each: together over the answer's cap
     provider.behaviour = behave.answering(b'"' + b"x" * 2_000_000 + b'"')
     with gateway.connect() as connection:
         body = json.dumps({"calls": [call(n) for n in range(60)]}).encode()
@@ -217,7 +218,7 @@ def test_a_client_that_does_not_read_holds_up_nobody_but_itself(start, provider)
 @pytest.mark.slow
 def test_a_client_that_is_always_a_little_behind_gets_every_line(start, provider):
     count, behind, size = 90, 20, 1_000_000     # 90 MB in all; unread at a time: 20 MB, more than the sockets hold
-    gateway = start({"upstreams": {"array": {"batch": {"mode": "off"}, "pool": {"max": 1}}}})
+    gateway = start({"upstreams": {"array": {**PATIENT, "batch": {"mode": "off"}, "pool": {"max": 1}}}})
     turns = threading.Semaphore(behind)
 
     def in_turn(delivery, wire):

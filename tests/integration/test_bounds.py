@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from harness import provider as behave
-from harness.gateway import SANITIZED
+from harness.gateway import PATIENT, SANITIZED
 from harness.poll import until
 from harness.wire import request_bytes
 
 MIB = 1 << 20
 BOUND, SLACK = 32 * MIB, 64 * MIB
-LIMITS = {"limits": {"in_flight_bytes": "32MiB"}, "workers": 1, "cache": {"memory": {"size": "64MiB"}},
-          "upstreams": {"array": {"batch": {"mode": "off"}}}}
+LIMITS = {"limits": {"in_flight_bytes": "32MiB", "body_timeout": "10m"}, "workers": 1, "cache": {"memory": {"size": "64MiB"}},
+          "upstreams": {"array": {**PATIENT, "batch": {"mode": "off"}}}}
 LARGE = 1_000_000
 
 
@@ -156,7 +156,7 @@ def test_what_finds_no_room_fails_alone_and_says_whether_it_was_done(gateway, pr
 
     def first_last(delivery, wire):
         if any(call["params"].get("n") == 0 for call in delivery.calls):
-            gate.wait(20)
+            gate.wait(60)
         behave.answering(b'"' + b"x" * LARGE + b'"')(delivery, wire)
 
     provider.behaviour = first_last
@@ -231,7 +231,7 @@ def test_what_is_sent_counts_beside_what_came(gateway, provider):
     provider.hold()
     memory, clients = Memory(gateway), [gateway.connect() for _ in range(count)]
     for number, client in enumerate(clients):
-        client.send(request_bytes("POST", "/v1/tools/write", body))
+        client.offer(request_bytes("POST", "/v1/tools/write", body))      # those without room are told so before all of it has come
         if number < 5:
             provider.until_calls(number + 1)
     assert 10 * len(body) <= gateway.metrics().sum("in_flight_bytes") <= BOUND + BOUND // 8

@@ -12,7 +12,7 @@ import pytest
 from harness import provider as behave
 from harness.gateway import PATIENT, SANITIZED, UNSENT
 from harness.poll import given_time, until
-from harness.ports import bound
+from harness.ports import kept_port
 from harness.wire import request_bytes
 
 MORTAL = Path(__file__).parent / "harness" / "mortal_provider.py"
@@ -247,8 +247,7 @@ class Mortal:
     def __init__(self, directory):
         self.record, self.hold_file = directory / "record", directory / "hold"
         self.record.touch()
-        self.process, self.place = None, bound()    # while it is dead nobody else has the port
-        self.port = self.place.getsockname()[1]
+        self.process, self.port = None, kept_port()
 
     def start(self):
         self.process = subprocess.Popen([sys.executable, MORTAL, str(self.port), self.record, self.hold_file],
@@ -289,7 +288,6 @@ def test_kill_9_mid_batch_loses_no_answer_and_delivers_none_twice(start, tmp_pat
         gateway.until_metric("in_flight_requests", 0)
     finally:
         mortal.kill()
-        mortal.place.close()
 
 
 @pytest.mark.slow

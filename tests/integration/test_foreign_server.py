@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from harness.ports import kept_port
 from test_process import jitney
 
 
@@ -29,7 +30,7 @@ def foreign():
             def log_message(self, *_):
                 pass
 
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        servers.append(ThreadingHTTPServer(("127.0.0.1", kept_port()), Handler))
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{servers[-1].server_port}"
 

@@ -138,7 +138,7 @@ def test_who_leaves_in_the_middle_leaves_nothing(start, provider):
 
 @pytest.mark.parametrize("accept", (JSON, EVENTS))
 @pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("length", (10, 3000))
+@pytest.mark.parametrize("length", (10, 1000))
 def test_a_list_is_the_same_whatever_its_length(start, provider, era, accept, length):
     gateway = start({"tools": {f"tool{n}": {"upstream": "array", "description": "\u00e4\n\"" * length} for n in range(150)}})
     reply = ask(gateway, era, accept, "tools/list")

@@ -12,6 +12,7 @@ from harness import provider as behave
 from harness.collector import Collector, partial
 from harness.gateway import SANITIZED
 from harness.poll import until
+from harness.ports import kept_port
 from harness.reload import in_force, reloaded
 
 OFTEN = {"OTEL_METRIC_EXPORT_INTERVAL": "100"}
@@ -238,7 +239,7 @@ class Rude:
     """Reads a request, and then does what the test wants with the connection."""
 
     def __init__(self, behaviour):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", kept_port()))
         self.url = "http://127.0.0.1:{}".format(self.listener.getsockname()[1])
         self.behaviour, self.end, self.requests = behaviour, threading.Event(), 0
         self.threads = [threading.Thread(target=self.accept)]

@@ -44,7 +44,7 @@ def test_a_program_that_reads_nothing_holds_no_more_than_the_bound(behind):
     for _ in range(1000):
         client = gateway.connect()
         clients.append(client)
-        client.send(request_bytes("POST", "/v1/tools/write", body))
+        client.offer(request_bytes("POST", "/v1/tools/write", body))
     rejected = lambda: gateway.metrics().sum("rejected_total", reason="in_flight_bytes")
     until(lambda: rejected() + gateway.metrics().sum("in_flight_requests") >= 1000, "each waits or was refused")
     held = gateway.metrics().sum("in_flight_bytes")

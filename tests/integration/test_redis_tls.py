@@ -11,7 +11,7 @@ import pytest
 
 from harness.gateway import JITNEY, merged, standard
 from harness.poll import until
-from harness.ports import free_port
+from harness.ports import free_port, kept_port
 from harness.redis import SERVER, Redis
 from test_cache import verdict
 from test_redis import detail, tier, up
@@ -188,7 +188,7 @@ class Proxy:
 
     def __init__(self, port):
         self.port, self.connections = port, []
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", kept_port()))
         self.own_port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 

@@ -13,6 +13,7 @@ import h2.exceptions
 import h2.settings
 
 from harness.poll import until
+from harness.ports import kept_port
 
 
 class Request:
@@ -143,7 +144,7 @@ class Http2Provider:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
             self.context.set_alpn_protocols(list(protocols))
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener = socket.create_server(("127.0.0.1", kept_port()), backlog=128)
         self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()

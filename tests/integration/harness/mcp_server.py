@@ -6,6 +6,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from .poll import until
+from .ports import kept_port
 
 MODERN = "2026-07-28"
 META = "io.modelcontextprotocol/"
@@ -92,7 +93,7 @@ class McpServer:
         class Server(ThreadingHTTPServer):
             request_queue_size = 256
 
-        self.httpd = Server(("127.0.0.1", port), Handler)
+        self.httpd = Server(("127.0.0.1", port or kept_port()), Handler)
         self.httpd.daemon_threads = True
         self.port = self.httpd.server_address[1]
         threading.Thread(target=self.httpd.serve_forever, args=(0.01,), daemon=True).start()

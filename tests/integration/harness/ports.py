@@ -8,6 +8,7 @@ from pathlib import Path
 LOWEST = 10000
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 given = set()
+recent = [[], []]       # places of the test before and of this one
 
 
 def bound(host="127.0.0.1", port=0):
@@ -17,6 +18,20 @@ def bound(host="127.0.0.1", port=0):
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.bind((host, port))
     return made
+
+
+def kept_port(host="127.0.0.1", port=0):
+    """A port for a server, which nobody else is given until the next test is over: while the server is stopped, and after it has
+    ended before a gateway that still knocks there."""
+    place = bound(host, port)
+    recent[-1].append(place)
+    return place.getsockname()[1]
+
+
+def begin_test():
+    for place in recent.pop(0):
+        place.close()
+    recent.append([])
 
 
 def free_port(*addresses):

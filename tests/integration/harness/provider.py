@@ -12,7 +12,7 @@ import threading
 import time
 
 from .poll import until
-from .ports import bound
+from .ports import bound, kept_port
 
 LIMIT_SECONDS = 30
 STEP_SECONDS = 0.01
@@ -195,8 +195,7 @@ class Provider:
         self.doomed = set()               # connections that are to end though their request is held
         self.connection_count = 0
         self.listener = None
-        self.place = bound(host, port)    # its own while it is stopped, too
-        self.port = self.place.getsockname()[1]
+        self.port = kept_port(host, port)
         self.failures = []
         self.start()
 
@@ -233,7 +232,6 @@ class Provider:
         self.gate.set()
         if self.listener.fileno() >= 0:
             self.stop(rudely=False)
-        self.place.close()
         assert not self.failures, self.failures
 
     # ---- for tests ----

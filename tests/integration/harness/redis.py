@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 from .poll import until
-from .ports import free_port
+from .ports import free_port, kept_port
 
 SERVER = shutil.which("redis-server")
 
@@ -97,7 +97,7 @@ class FakeRedis:
     def __init__(self, behaviour):
         self.behaviour = behaviour
         self.commands = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = socket.create_server(("127.0.0.1", kept_port()))
         self.port = self.listener.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}"
         self.connections = []

@@ -68,12 +68,15 @@ class Raw:
     def send(self, data):
         self.socket.sendall(data)
 
-    def request(self, method, path, body=None, headers=()):
-        """An answer that comes before the whole request was taken is an answer, as for any client (RFC 9112, 9.6)."""
+    def offer(self, data):
+        """As send; an answer that comes before the whole request was taken is an answer, as for any client (RFC 9112, 9.6)."""
         try:
-            self.send(request_bytes(method, path, body, headers))
+            self.send(data)
         except (BrokenPipeError, ConnectionResetError):
             pass  # without an answer, reading says that it was closed
+
+    def request(self, method, path, body=None, headers=()):
+        self.offer(request_bytes(method, path, body, headers))
         return self.reply(method)
 
     def close(self):
