@@ -55,10 +55,21 @@ static void set_policy(struct batcher *batcher, const struct batch_policy *polic
 	batcher->admission.wait_us = policy->requests.amount ? 0 : policy->queue_wait_us;
 }
 
+static size_t limiter_start(const struct batcher *batcher)
+{
+	return window_single(&batcher->policy) ? LIMITER_START_SINGLE : LIMITER_START_BATCH;
+}
+
 static void begin_limiter(struct batcher *batcher)
 {
-	limiter_init(&batcher->limiter, batcher->policy.concurrency,
-		     window_single(&batcher->policy) ? LIMITER_START_SINGLE : LIMITER_START_BATCH);
+	limiter_init(&batcher->limiter, batcher->policy.concurrency, limiter_start(batcher));
+}
+
+/* The others have said the same, or will. */
+static void begin_with_others(struct batcher *batcher)
+{
+	common_set_slots(&batcher->common, batcher->policy.concurrency, limiter_start(batcher));
+	common_look(&batcher->common, &batcher->limiter);
 }
 
 static void reserve_repeats(struct batcher *batcher)
@@ -71,10 +82,10 @@ void batcher_adjust(struct batcher *batcher, const struct batch_policy *policy)
 {
 	size_t concurrency = batcher->policy.concurrency;
 	set_policy(batcher, policy);
-	if (policy->concurrency != concurrency)
+	if (waiting_has_others(batcher))
+		begin_with_others(batcher);
+	else if (policy->concurrency != concurrency)
 		begin_limiter(batcher);
-	if (batcher->common.limits)
-		common_set_slots(&batcher->common, policy->concurrency);
 	rate_limiter_adjust(&batcher->rates->requests, &policy->requests);
 	rate_limiter_adjust(&batcher->rates->tokens, &policy->tokens);
 	upstream_adjust(batcher->upstream);
@@ -236,9 +247,23 @@ void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uin
 	waiting_mark_dirty(batcher, item->lane);
 }
 
+/* Others have learned another limit. */
+static bool has_news(const struct batcher *batcher)
+{
+	return waiting_has_others(batcher) && common_has_changed(&batcher->common);
+}
+
+static void hear_news(struct batcher *batcher)
+{
+	common_look(&batcher->common, &batcher->limiter);
+	learned_show_flow(batcher);
+}
+
 void batcher_tick(struct batcher *batcher, uint64_t now_us)
 {
 	assert_owner(loop_owner(batcher->loop));
+	if (has_news(batcher))
+		hear_news(batcher);
 	ending_refuse_hurried(batcher, now_us);
 	ending_expire(batcher, now_us);
 	ending_shed_waited(batcher, now_us);
@@ -253,14 +278,17 @@ static bool is_quiet(const struct batcher *batcher)
 {
 	return !batcher->expiries.root && !batcher->looks.root && !batcher->resting.root &&
 	       TAILQ_EMPTY(&batcher->settled) && batcher->forgotten == 0 && batcher->run_queue_lanes == 0 &&
-	       !batcher->common.waits;
+	       (batcher->silent || !has_news(batcher));
 }
 
 uint64_t batcher_deadline(const struct batcher *batcher)
 {
-	if (is_quiet(batcher)) /* asked of every upstream three times a turn */
+	if (is_quiet(batcher)) { /* asked of every upstream three times a turn */
+		assert(!batcher->common.waits); /* a lane waits with it, or is to be looked at */
 		return CLOCK_NEVER;
-	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled) || !TAILQ_EMPTY(&batcher->hurried))
+	}
+	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled) || !TAILQ_EMPTY(&batcher->hurried) ||
+	    has_news(batcher))
 		return 0;
 	uint64_t ready_us = waiting_due_us(batcher, loop_now(batcher->loop));
 	if (batcher->common.waits && !waiting_next(batcher, loop_now(batcher->loop)))
@@ -272,14 +300,16 @@ uint64_t batcher_deadline(const struct batcher *batcher)
 	look_us = ready_us < look_us ? ready_us : look_us;
 	look_us = waited_us < look_us ? waited_us : look_us;
 	look_us = rested_us < look_us ? rested_us : look_us;
+	if (waiting_learns_with_others(batcher) && batcher->overdue_look_us < look_us)
+		look_us = batcher->overdue_look_us;
 	return look_us < expiry_us ? look_us : expiry_us;
 }
 
 void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t now_us)
 {
 	assert_owner(loop_owner(batcher->loop));
-	if (batcher->common.limits) /* what becomes free here is not for the others, who are to end as well */
-		common_set_slots(&batcher->common, 0);
+	if (waiting_has_others(batcher)) /* what becomes free here is not for the others, who are to end as well */
+		common_close(&batcher->common);
 	struct due_node *node;
 	while ((node = batcher->expiries.root)) { /* every item that waits or travels is in there */
 		struct batch_item *item = container_of(node, struct batch_item, expiry);
@@ -329,9 +359,9 @@ void batcher_free(struct batcher *batcher)
 void batcher_join(struct batcher *batcher, struct common_limits *limits)
 {
 	assert_owner(loop_owner(batcher->loop));
-	assert(batcher->policy.concurrency > 0 && batcher_is_quiet(batcher));
-	common_join(&batcher->common, limits, batcher->loop);
-	common_set_slots(&batcher->common, batcher->policy.concurrency);
+	assert(batcher_is_quiet(batcher) && !batcher->tool_list);
+	common_join(&batcher->common, limits, batcher->loop, !batcher->silent);
+	begin_with_others(batcher);
 }
 
 void batcher_follow(struct batcher *batcher, struct batcher *before)
@@ -346,7 +376,7 @@ void batcher_follow(struct batcher *batcher, struct batcher *before)
 	init_rates(batcher); /* by what is configured now; what has been spent stays spent */
 	rates->requests.next_us = requests_us;
 	rates->tokens.next_us = tokens_us;
-	if (batcher->common.limits && before->common.limits)
+	if (waiting_has_others(batcher) && waiting_has_others(before))
 		common_pause(&batcher->common, common_paused_until_us(&before->common));
 }
 

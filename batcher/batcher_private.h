@@ -27,6 +27,7 @@ struct learned_tool {
 	unsigned number; /* metrics index */
 	struct tool_latency latency;
 	struct costs costs;       /* of one call of it that travels alone */
+	struct common_tool *common; /* who learns them if the upstream has several owners; NULL: nobody */
 	bool went_alone;          /* one has, and was answered */
 	uint64_t paused_until_us; /* the provider, asked for one call of it, said 503 and not to come before */
 };
@@ -98,7 +99,7 @@ struct batcher {
 	struct common_member common;    /* if the upstream has several owners */
 	bool silent;                    /* another one of them tells gauges */
 	bool of_many;                   /* there are others */
-	struct limiter limiter;         /* how many of `in_flight` at once */
+	struct limiter limiter;         /* how many of `in_flight` at once; of several owners': what it saw of theirs last */
 	enum limiter_state state_shown;
 	enum limiter_reason reason_shown;
 	size_t overdue;           /* of those, far past their time */
@@ -134,11 +135,35 @@ const struct costs *learned_costs(struct lane_class *class, const struct batch *
 
 /* --- waiting.c: lanes --- */
 
-/* Exchanges under way, as the limiter counts them. A configured number is a promise: it counts each for one until it
- * has completed. */
+static inline bool waiting_has_others(const struct batcher *batcher)
+{
+	return batcher->common.limits != NULL;
+}
+
+/* Slots that answers have made free. A configured number is a promise: it counts each exchange for one until it has
+ * completed; and so it is among several owners. */
+static inline size_t waiting_freed(const struct batcher *batcher)
+{
+	bool whole = batcher->limiter.fixed || waiting_has_others(batcher);
+	return whole ? 0 : (size_t)(batcher->freed / SLOT_PARTS);
+}
+
+/* Exchanges under way, as the limiter counts them; and those of them that are far past their time. Over all owners. */
 static inline size_t waiting_under_way(const struct batcher *batcher)
 {
-	return batcher->in_flight - (batcher->limiter.fixed ? 0 : (size_t)(batcher->freed / SLOT_PARTS));
+	return waiting_has_others(batcher) ? common_under_way(&batcher->common)
+					   : batcher->in_flight - waiting_freed(batcher);
+}
+
+static inline size_t waiting_overdue(const struct batcher *batcher)
+{
+	return waiting_has_others(batcher) ? common_overdue(&batcher->common) : batcher->overdue;
+}
+
+/* As many are under way as the limiter lets out. */
+static inline bool waiting_is_full(const struct batcher *batcher)
+{
+	return waiting_under_way(batcher) >= limiter_limit(&batcher->limiter) + waiting_overdue(batcher);
 }
 
 static inline struct lane_class *waiting_class(struct batcher *batcher, const struct lane *lane)
@@ -180,6 +205,8 @@ bool waiting_is_full_of_bytes(const struct batcher *batcher, size_t bytes);
  * here. False: others have been faster. */
 bool waiting_reserve(struct batcher *batcher, size_t bytes) MUST_CHECK;
 void waiting_unreserve(struct batcher *batcher, size_t bytes);
+/* Whether the limit is learned by several batchers: then what is far past its time here lets others' calls out. */
+bool waiting_learns_with_others(const struct batcher *batcher);
 /* Whether calls wait that could leave if the limiter let them. */
 bool waiting_held_back(const struct batcher *batcher);
 /* The lane that sends next. NULL: none may. */

@@ -7,19 +7,37 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/hash_table.h"
 #include "base/loop.h"
 
 TAILQ_HEAD(common_line, common_member);
+
+struct common_tool {
+	struct table_node node; /* by number */
+	struct common_tool *next;
+	unsigned number;
+	struct costs costs; /* by the mutex */
+};
 
 struct common_limits {
 	atomic_size_t holders;
 	atomic_size_t members;
 	pthread_mutex_t mutex;
-	/* by the mutex */
-	size_t slots, taken;
-	struct common_line line;    /* for slots */
-	atomic_size_t items, bytes; /* waiting; written by the mutex, to be read without */
-	atomic_uint_fast64_t paused_until_us;
+	/* by the mutex; what is atomic is read without */
+	struct limiter limiter;
+	size_t fixed;        /* slots as they are configured; 0: learned */
+	bool begun, closed;  /* it has been said how many; no more for anybody */
+	uint64_t now_us;     /* the latest that somebody has seen */
+	atomic_uint changes; /* of the limit, and of why it is what it is */
+	atomic_size_t taken, overdue;
+	struct common_line line; /* for slots */
+	size_t told;             /* of those, at its head, have been woken for a slot that is free for them */
+	uint64_t told_us;        /* when time alone will free one, as the first in line has been told; 0: he has not */
+	struct loop *teller;     /* of the member that tells gauges; NULL: there is none */
+	struct table tools;
+	struct common_tool *tool_list;
+	atomic_size_t items, bytes; /* waiting */
+	atomic_uint_fast64_t paused_until_us, held_us;
 };
 
 struct common_limits *common_limits_new(void)
@@ -30,6 +48,7 @@ struct common_limits *common_limits_new(void)
 	atomic_init(&limits->holders, 1);
 	pthread_mutex_init(&limits->mutex, NULL);
 	TAILQ_INIT(&limits->line);
+	table_init(&limits->tools);
 	return limits;
 }
 
@@ -43,16 +62,34 @@ void common_limits_unref(struct common_limits *limits)
 {
 	if (!limits || atomic_fetch_sub_explicit(&limits->holders, 1, memory_order_acq_rel) > 1)
 		return;
-	assert(TAILQ_EMPTY(&limits->line) && limits->taken == 0);
+	assert(TAILQ_EMPTY(&limits->line) && limits->taken == 0 && limits->overdue == 0);
+	for (struct common_tool *tool = limits->tool_list, *next; tool; tool = next) {
+		next = tool->next;
+		free(tool);
+	}
+	table_fini(&limits->tools);
 	pthread_mutex_destroy(&limits->mutex);
 	free(limits);
 }
 
-void common_join(struct common_member *member, struct common_limits *limits, struct loop *loop)
+void common_join(struct common_member *member, struct common_limits *limits, struct loop *loop, bool tells)
 {
 	assert(!member->limits);
+	*member = (struct common_member){ .limits = common_limits_ref(limits), .loop = loop, .tells = tells };
 	atomic_fetch_add_explicit(&limits->members, 1, memory_order_relaxed);
-	*member = (struct common_member){ .limits = common_limits_ref(limits), .loop = loop };
+	if (!tells)
+		return;
+	pthread_mutex_lock(&limits->mutex);
+	assert(!limits->teller);
+	limits->teller = loop;
+	pthread_mutex_unlock(&limits->mutex);
+}
+
+static void stop_telling(struct common_member *member)
+{
+	pthread_mutex_lock(&member->limits->mutex);
+	member->limits->teller = NULL;
+	pthread_mutex_unlock(&member->limits->mutex);
 }
 
 void common_leave(struct common_member *member)
@@ -62,6 +99,8 @@ void common_leave(struct common_member *member)
 		return;
 	assert(member->slots == 0);
 	common_stop_waiting(member);
+	if (member->tells)
+		stop_telling(member);
 	atomic_fetch_sub_explicit(&limits->members, 1, memory_order_relaxed);
 	member->limits = NULL;
 	common_limits_unref(limits);
@@ -77,80 +116,156 @@ size_t common_members(const struct common_member *member)
 
 static size_t count_free(const struct common_limits *limits)
 {
-	return limits->slots > limits->taken ? limits->slots - limits->taken : 0;
+	if (limits->closed || !limits->begun)
+		return 0;
+	return limiter_free_count(&limits->limiter, limits->taken, limits->overdue, limits->now_us);
 }
 
-/* Whether there is a free slot beside those that are kept for who stands ahead. */
+/* How many stand ahead of it: all, if it is not in the line. */
+static size_t count_ahead(const struct common_limits *limits, const struct common_member *member)
+{
+	size_t ahead = 0;
+	for (const struct common_member *one = TAILQ_FIRST(&limits->line); one && one != member;
+	     one = TAILQ_NEXT(one, next))
+		ahead++;
+	return ahead;
+}
+
 static bool is_free_for(const struct common_limits *limits, const struct common_member *member)
 {
-	size_t spare = count_free(limits);
-	const struct common_member *ahead = TAILQ_FIRST(&limits->line);
-	for (; spare && ahead && ahead != member; ahead = TAILQ_NEXT(ahead, next))
-		spare--;
-	return spare > 0;
-}
-
-/* The last one in the line that has a slot kept for it: for the one before it nothing has changed. NULL: nobody. */
-static struct loop *find_reached(const struct common_limits *limits)
-{
-	size_t spare = count_free(limits);
-	struct common_member *member = TAILQ_FIRST(&limits->line), *reached = NULL;
-	for (; spare && member; member = TAILQ_NEXT(member, next), spare--)
-		reached = member;
-	return reached && spare == 0 ? reached->loop : NULL;
+	return count_free(limits) > count_ahead(limits, member);
 }
 
 static void leave_line(struct common_limits *limits, struct common_member *member)
 {
-	if (member->waits)
-		TAILQ_REMOVE(&limits->line, member, next);
+	if (!member->waits)
+		return;
+	if (count_ahead(limits, member) < limits->told)
+		limits->told--;
+	TAILQ_REMOVE(&limits->line, member, next);
 	member->waits = false;
 }
 
-/* What woke nobody under the mutex does so now; loops outlive their batchers. */
-static void unlock_and_wake(struct common_limits *limits, struct loop *reached)
+/* Loops outlive their batchers, and may be woken under the mutex; all but one are. */
+static struct loop *wake_all_but(struct loop *last, struct loop *loop)
 {
-	pthread_mutex_unlock(&limits->mutex);
-	if (reached)
-		loop_wake(reached);
+	if (last)
+		loop_wake(last);
+	return loop;
 }
 
-void common_set_slots(struct common_member *member, size_t most)
+/* Wakes those for whom a slot has become free, and the first in line if time alone will free one: all but the last one that
+ * is to be woken, which is returned; NULL: there was nobody. Whoever is told sets a timer of his own. */
+static struct loop *tell_line(struct common_limits *limits)
+{
+	size_t spare = count_free(limits), number = 0;
+	struct loop *last = NULL;
+	struct common_member *member = TAILQ_FIRST(&limits->line), *first = member;
+	for (; member && number < spare; member = TAILQ_NEXT(member, next))
+		if (number++ >= limits->told)
+			last = wake_all_but(last, member->loop);
+	limits->told = number;
+	uint64_t free_us = 0;
+	if (first && !spare && !limits->closed)
+		free_us = limiter_free_us(&limits->limiter, limits->taken, limits->overdue, limits->now_us);
+	if (free_us && free_us != CLOCK_NEVER && free_us != limits->told_us)
+		last = wake_all_but(last, first->loop);
+	limits->told_us = free_us;
+	return last;
+}
+
+/* What is different from `before` the gauges are to tell. */
+static struct loop *tell_change(struct common_limits *limits, const struct limiter *before, struct loop *last)
+{
+	const struct limiter *now = &limits->limiter;
+	if (limiter_limit(now) == limiter_limit(before) && now->state == before->state && now->reason == before->reason)
+		return last;
+	atomic_fetch_add_explicit(&limits->changes, 1, memory_order_relaxed);
+	return limits->teller ? wake_all_but(last, limits->teller) : last;
+}
+
+static struct common_limits *lock_at(const struct common_member *member, uint64_t now_us)
 {
 	struct common_limits *limits = member->limits;
 	pthread_mutex_lock(&limits->mutex);
-	limits->slots = most;
-	struct common_member *waiting;
-	TAILQ_FOREACH (waiting, &limits->line, next) /* rare: whoever cannot take one finds out by itself */
-		loop_wake(waiting->loop);
-	pthread_mutex_unlock(&limits->mutex);
+	limits->now_us = now_us > limits->now_us ? now_us : limits->now_us;
+	return limits;
 }
 
-bool common_take_slot(struct common_member *member)
+static void unlock_and_wake(struct common_limits *limits, struct loop *last)
+{
+	pthread_mutex_unlock(&limits->mutex);
+	if (last)
+		loop_wake(last);
+}
+
+void common_set_slots(struct common_member *member, size_t fixed, size_t start)
 {
 	struct common_limits *limits = member->limits;
+	struct loop *last = NULL;
 	pthread_mutex_lock(&limits->mutex);
+	if (!limits->begun || limits->fixed != fixed) {
+		struct limiter before;
+		limiter_view(&before, &limits->limiter);
+		limiter_init(&limits->limiter, fixed, start);
+		limits->fixed = fixed;
+		limits->begun = true;
+		last = tell_change(limits, &before, tell_line(limits));
+	}
+	unlock_and_wake(limits, last);
+}
+
+void common_close(struct common_member *member)
+{
+	pthread_mutex_lock(&member->limits->mutex);
+	member->limits->closed = true;
+	pthread_mutex_unlock(&member->limits->mutex);
+}
+
+bool common_take_slot(struct common_member *member, uint64_t now_us)
+{
+	struct common_limits *limits = lock_at(member, now_us);
 	bool taken = is_free_for(limits, member);
 	if (taken) {
 		leave_line(limits, member);
-		limits->taken++;
+		atomic_fetch_add_explicit(&limits->taken, 1, memory_order_relaxed);
 		member->slots++;
 	} else if (!member->waits) {
 		TAILQ_INSERT_TAIL(&limits->line, member, next);
 		member->waits = true;
 	}
-	pthread_mutex_unlock(&limits->mutex);
+	unlock_and_wake(limits, tell_line(limits));
 	return taken;
 }
 
-void common_give_slot(struct common_member *member)
+size_t common_sent(struct common_member *member, uint64_t now_us)
 {
-	struct common_limits *limits = member->limits;
+	struct common_limits *limits = lock_at(member, now_us);
+	struct limiter before;
+	size_t under_way = limits->taken;
+	limiter_view(&before, &limits->limiter);
+	limiter_sent(&limits->limiter, under_way - 1, limits->overdue, limits->now_us);
+	unlock_and_wake(limits, tell_change(limits, &before, tell_line(limits)));
+	return under_way;
+}
+
+void common_note_overdue(struct common_member *member, bool heard, uint64_t now_us)
+{
+	struct common_limits *limits = lock_at(member, now_us);
+	atomic_fetch_add_explicit(&limits->overdue, 1, memory_order_relaxed);
+	if (!heard)
+		limiter_overdue(&limits->limiter);
+	unlock_and_wake(limits, tell_line(limits));
+}
+
+void common_give_slot(struct common_member *member, bool overdue, uint64_t now_us)
+{
+	struct common_limits *limits = lock_at(member, now_us);
 	assert(member->slots > 0);
 	member->slots--;
-	pthread_mutex_lock(&limits->mutex);
-	limits->taken--;
-	unlock_and_wake(limits, find_reached(limits));
+	atomic_fetch_sub_explicit(&limits->taken, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&limits->overdue, overdue, memory_order_relaxed);
+	unlock_and_wake(limits, tell_line(limits));
 }
 
 void common_stop_waiting(struct common_member *member)
@@ -160,16 +275,106 @@ void common_stop_waiting(struct common_member *member)
 		return;
 	pthread_mutex_lock(&limits->mutex);
 	leave_line(limits, member);
-	unlock_and_wake(limits, find_reached(limits));
+	unlock_and_wake(limits, tell_line(limits));
 }
 
-bool common_slot_is_free(const struct common_member *member)
+uint64_t common_free_us(const struct common_member *member, uint64_t now_us)
+{
+	const struct common_limits *limits = lock_at(member, now_us);
+	uint64_t free_us = CLOCK_NEVER;
+	if (is_free_for(limits, member))
+		free_us = 0;
+	else if (!limits->closed && !count_free(limits))
+		free_us = limiter_free_us(&limits->limiter, limits->taken, limits->overdue, limits->now_us);
+	pthread_mutex_unlock(&member->limits->mutex);
+	return free_us;
+}
+
+size_t common_under_way(const struct common_member *member)
+{
+	return atomic_load_explicit(&member->limits->taken, memory_order_relaxed);
+}
+
+size_t common_overdue(const struct common_member *member)
+{
+	return atomic_load_explicit(&member->limits->overdue, memory_order_relaxed);
+}
+
+/* ---------------------------------------------------------------- what is learned */
+
+static void raise_time(atomic_uint_fast64_t *time_us, uint64_t to_us)
+{
+	uint_fast64_t before = atomic_load_explicit(time_us, memory_order_relaxed);
+	while (before < to_us && !atomic_compare_exchange_weak_explicit(time_us, &before, to_us, memory_order_relaxed,
+									memory_order_relaxed))
+		;
+}
+
+void common_note_held(struct common_member *member, uint64_t now_us)
+{
+	raise_time(&member->limits->held_us, now_us);
+}
+
+uint64_t common_held_us(const struct common_member *member)
+{
+	return atomic_load_explicit(&member->limits->held_us, memory_order_relaxed);
+}
+
+static struct common_tool *need_tool(struct common_limits *limits, unsigned number)
+{
+	uint64_t hash = table_hash_number(0, number); /* the configuration numbers them, not callers */
+	for (struct table_node *node = table_first(&limits->tools, hash); node; node = table_again(node)) {
+		struct common_tool *tool = container_of(node, struct common_tool, node);
+		if (tool->number == number)
+			return tool;
+	}
+	struct common_tool *tool = calloc(1, sizeof *tool);
+	if (!tool)
+		return NULL;
+	tool->number = number;
+	tool->next = limits->tool_list;
+	limits->tool_list = tool;
+	table_insert(&limits->tools, &tool->node, hash);
+	return tool;
+}
+
+struct common_tool *common_find_tool(struct common_member *member, unsigned number, struct costs *costs)
 {
 	struct common_limits *limits = member->limits;
 	pthread_mutex_lock(&limits->mutex);
-	bool is_free = is_free_for(limits, member);
+	struct common_tool *tool = need_tool(limits, number);
+	if (tool)
+		*costs = tool->costs;
 	pthread_mutex_unlock(&limits->mutex);
-	return is_free;
+	return tool;
+}
+
+bool common_completed(struct common_member *member, struct common_tool *tool, struct limiter_sample *sample,
+		      struct costs *costs, uint64_t now_us)
+{
+	struct common_limits *limits = lock_at(member, now_us);
+	struct limiter before;
+	limiter_view(&before, &limits->limiter);
+	sample->costs = &tool->costs;
+	limiter_completed(&limits->limiter, sample, limits->now_us);
+	*costs = tool->costs;
+	bool forgotten = limits->limiter.forgot_us != before.forgot_us;
+	unlock_and_wake(limits, tell_change(limits, &before, tell_line(limits)));
+	return forgotten;
+}
+
+bool common_has_changed(const struct common_member *member)
+{
+	return atomic_load_explicit(&member->limits->changes, memory_order_relaxed) != member->seen;
+}
+
+void common_look(struct common_member *member, struct limiter *view)
+{
+	struct common_limits *limits = member->limits;
+	pthread_mutex_lock(&limits->mutex);
+	limiter_view(view, &limits->limiter);
+	member->seen = atomic_load_explicit(&limits->changes, memory_order_relaxed);
+	pthread_mutex_unlock(&limits->mutex);
 }
 
 /* ---------------------------------------------------------------- the queue */
@@ -212,11 +417,7 @@ size_t common_waiting_bytes(const struct common_member *member)
 
 void common_pause(struct common_member *member, uint64_t until_us)
 {
-	uint_fast64_t before = atomic_load_explicit(&member->limits->paused_until_us, memory_order_relaxed);
-	while (before < until_us &&
-	       !atomic_compare_exchange_weak_explicit(&member->limits->paused_until_us, &before, until_us,
-						      memory_order_relaxed, memory_order_relaxed))
-		;
+	raise_time(&member->limits->paused_until_us, until_us);
 }
 
 uint64_t common_paused_until_us(const struct common_member *member)

@@ -159,11 +159,25 @@ static void forget_rate(struct batcher *batcher)
 	batcher->rates->refused_cost_us = 0;
 }
 
+/* True: what was known of the provider has been forgotten. Of several owners all learn as one, by what calls of a tool
+ * take; a call of none that is known teaches nothing. */
+static bool teach_limiter(struct batcher *batcher, const struct batch *batch, struct limiter_sample *sample,
+			  uint64_t now_us)
+{
+	struct learned_tool *tool = batch->learned;
+	if (!waiting_has_others(batcher)) {
+		limiter_completed(&batcher->limiter, sample, now_us);
+		return batcher->limiter.forgot_us == now_us;
+	}
+	return tool && tool->common && common_completed(&batcher->common, tool->common, sample, &tool->costs, now_us);
+}
+
 static void learn_limit(struct batcher *batcher, struct lane_class *class, const struct batch *batch, bool given_up,
 			uint64_t now_us)
 {
 	bool held = !given_up && batch->answered > 0 && batch->answered == batch->count; /* by what was still out */
 	uint64_t took_us = held ? batch->answers_us / batch->answered : window_elapsed_us(batch->sent_us, now_us);
+	uint64_t held_us = waiting_has_others(batcher) ? common_held_us(&batcher->common) : batcher->held_us;
 	struct limiter_sample sample = {
 		.costs = costs_of(class, batch),
 		.items = batch->count,
@@ -171,16 +185,17 @@ static void learn_limit(struct batcher *batcher, struct lane_class *class, const
 		.lag_us = (double)loop_lag(batcher->loop),
 		.under_way = (double)batch->under_way,
 		.sent_us = batch->sent_us,
-		.held = batcher->held_us >= batch->sent_us,
+		.held = held_us >= batch->sent_us,
 		.overdue = now_us >= batch->overdue_us,
 		.given_up = given_up,
 	};
-	limiter_completed(&batcher->limiter, &sample, now_us);
-	if (batcher->limiter.forgot_us == now_us) /* it is another provider */
+	struct costs *own = sample.costs;
+	bool forgotten = teach_limiter(batcher, batch, &sample, now_us);
+	if (forgotten) /* it is another provider */
 		arrays_forget(&class->arrays);
-	if (batcher->limiter.forgot_us == now_us || is_other_provider(batcher, class))
+	if (forgotten || is_other_provider(batcher, class))
 		forget_rate(batcher);
-	if (sample.costs != &class->costs && !given_up)
+	if (own != &class->costs && !given_up)
 		costs_learn(&class->costs, 1, sample.took_us);
 }
 

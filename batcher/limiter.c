@@ -122,18 +122,42 @@ static void be_bold(struct limiter *limiter)
 	limiter->bold_us = CLOCK_NEVER;
 }
 
+/* Nothing is known of it yet: time alone lets more out. */
+static bool waits_to_be_bold(const struct limiter *limiter, size_t under_way)
+{
+	return may_be_bold(limiter) && under_way < LIMITER_START_SINGLE;
+}
+
+/* As many as may be, those that hold no slot included. */
+static bool is_used_up(const struct limiter *limiter, size_t under_way, size_t overdue)
+{
+	return limiter->fixed || under_way >= LIMITER_MOST || under_way >= limiter_limit(limiter) + overdue;
+}
+
+size_t limiter_free_count(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us)
+{
+	size_t limit = limiter_limit(limiter), most = limit + overdue < LIMITER_MOST ? limit + overdue : LIMITER_MOST;
+	if (under_way < limit)
+		return limit - under_way;
+	if (waits_to_be_bold(limiter, under_way))
+		return limiter->bold_us <= now_us ? LIMITER_START_SINGLE - under_way : 0;
+	if (is_used_up(limiter, under_way, overdue))
+		return 0;
+	return is_timely(limiter) ? most - under_way : limiter->probe_us <= now_us;
+}
+
 uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us)
 {
-	size_t limit = limiter_limit(limiter);
-	if (under_way < limit)
+	if (limiter_free_count(limiter, under_way, overdue, now_us))
 		return 0;
-	if (may_be_bold(limiter) && under_way < LIMITER_START_SINGLE)
-		return limiter->bold_us <= now_us ? 0 : limiter->bold_us;
-	if (limiter->fixed || under_way >= LIMITER_MOST || under_way - overdue >= limit)
-		return CLOCK_NEVER;
-	if (is_timely(limiter) || limiter->probe_us <= now_us)
-		return 0;
-	return limiter->probe_us;
+	if (waits_to_be_bold(limiter, under_way))
+		return limiter->bold_us;
+	return is_used_up(limiter, under_way, overdue) ? CLOCK_NEVER : limiter->probe_us;
+}
+
+void limiter_view(struct limiter *view, const struct limiter *limiter)
+{
+	memcpy(view, limiter, offsetof(struct limiter, round));
 }
 
 void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us)

@@ -88,10 +88,10 @@ struct limiter {
 	uint64_t try_us;                  /* when to try */
 	double untimely;                  /* part of exchanges of late that became overdue */
 	uint64_t probe_us, probe_rest_us; /* too many: when the next one is let out; from one to the next */
+	unsigned completed;               /* in the round */
+	unsigned held;                    /* of those */
+	unsigned seen;                    /* completions since it began */
 	struct limiter_sample round[LIMITER_ROUND];
-	unsigned completed; /* in it */
-	unsigned held;      /* of those */
-	unsigned seen;      /* completions since it began */
 };
 
 /* fixed: that many, for ever; 0: learned, from `start` on. */
@@ -107,6 +107,10 @@ uint64_t limiter_far_beyond_us(double us);
 /* When one more exchange may leave, with so many under way, `overdue` of them far past their time: 0 now, CLOCK_NEVER
  * only when one completes or becomes overdue. */
 uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
+/* How many more may leave now: some, if that is 0. */
+size_t limiter_free_count(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
+/* The same but for the round: for whoever only asks. */
+void limiter_view(struct limiter *view, const struct limiter *limiter);
 /* One has left; under_way without it. */
 void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
 /* One has become so, and none of its calls is answered. */

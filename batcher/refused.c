@@ -65,7 +65,7 @@ static void pause_calls(struct batcher *batcher, const struct batch *batch, unsi
 		pause_us = LONGEST_TOOL_PAUSE_US;
 	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
 	prolong_pause(of_tool ? &batch->learned->paused_until_us : &batcher->rates->paused_until_us, until_us);
-	if (batcher->common.limits && !of_tool)
+	if (waiting_has_others(batcher) && !of_tool)
 		common_pause(&batcher->common, until_us);
 }
 

@@ -20,11 +20,11 @@ static uint64_t freed_by(const struct batch *batch)
 void sending_ended(struct batcher *batcher, struct batch *batch)
 {
 	struct lane *lane = batch->lane;
-	bool full = waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
+	bool full = waiting_is_full(batcher);
 	TAILQ_REMOVE(&batcher->sent, batch, next);
 	batcher->in_flight--;
-	if (batcher->common.limits)
-		common_give_slot(&batcher->common);
+	if (waiting_has_others(batcher))
+		common_give_slot(&batcher->common, batch->overdue, loop_now(batcher->loop));
 	waiting_class(batcher, lane)->in_flight--;
 	lane->in_flight--;
 	if (batch->forgotten)
@@ -74,13 +74,13 @@ static void hear_batch(struct batcher *batcher, struct batch *batch)
 /* The provider has done with one of its calls. */
 static void free_part(struct batcher *batcher, struct batch *batch)
 {
-	bool full = waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
+	bool full = waiting_is_full(batcher);
 	batch->answered++;
 	batch->answers_us += window_elapsed_us(batch->sent_us, loop_now(batcher->loop));
 	if (batch->overdue)
 		return;
 	batcher->freed += SLOT_PARTS / batch->count;
-	if (full && waiting_under_way(batcher) - batcher->overdue < limiter_limit(&batcher->limiter))
+	if (full && !waiting_is_full(batcher))
 		batcher->free_us = loop_now(batcher->loop);
 }
 
@@ -249,12 +249,21 @@ static void count_rate(struct batcher *batcher, const struct batch *batch, uint6
 	learned_rate_visit(&batcher->rates->learned_rate, now_us);
 }
 
+/* It has left: how many are under way now. */
+static size_t count_out(struct batcher *batcher, uint64_t now_us)
+{
+	if (waiting_has_others(batcher))
+		return common_sent(&batcher->common, now_us);
+	size_t under_way = waiting_under_way(batcher);
+	limiter_sent(&batcher->limiter, under_way - 1, batcher->overdue, now_us);
+	return under_way;
+}
+
 /* How long until it holds no slot any more. */
 static void watch_age(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
 	const struct costs *costs = learned_costs(waiting_class(batcher, batch->lane), batch);
 	uint64_t patience_us = limiter_patience_us(costs, batch->count);
-	limiter_sent(&batcher->limiter, waiting_under_way(batcher) - 1, batcher->overdue, now_us);
 	batch->overdue_us = clock_add(now_us, patience_us);
 	if (batch->overdue_us < batcher->overdue_look_us)
 		batcher->overdue_look_us = batch->overdue_us;
@@ -272,12 +281,21 @@ static void note_company(struct batcher *batcher, struct batch *batch, uint64_t 
 	window_sent(&lane->company, &class->purse, batch->count, expected_us, class->load, now_us);
 }
 
+static void count_overdue(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
+{
+	if (waiting_has_others(batcher))
+		common_note_overdue(&batcher->common, batch->heard, now_us);
+	else if (!batch->heard)
+		limiter_overdue(&batcher->limiter);
+}
+
 /* Notes which exchanges are far past their time by now, if that can make room. True: some are, that were not. */
 static bool note_overdue(struct batcher *batcher, uint64_t now_us)
 {
 	struct batch *batch;
 	size_t before = batcher->overdue;
-	if (now_us < batcher->overdue_look_us || !waiting_held_back(batcher))
+	if (now_us < batcher->overdue_look_us ||
+	    !(waiting_held_back(batcher) || waiting_learns_with_others(batcher)))
 		return false;
 	batcher->overdue_look_us = CLOCK_NEVER;
 	TAILQ_FOREACH (batch, &batcher->sent, next) {
@@ -287,8 +305,7 @@ static bool note_overdue(struct batcher *batcher, uint64_t now_us)
 			batch->overdue = true;
 			batcher->overdue++;
 			batcher->freed -= freed_by(batch);
-			if (!batch->heard)
-				limiter_overdue(&batcher->limiter);
+			count_overdue(batcher, batch, now_us);
 		} else if (batch->overdue_us < batcher->overdue_look_us) {
 			batcher->overdue_look_us = batch->overdue_us;
 		}
@@ -315,7 +332,7 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 	batcher->in_flight++;
 	waiting_class(batcher, batch->lane)->in_flight++;
 	batch->lane->in_flight++;
-	batch->under_way = waiting_under_way(batcher);
+	batch->under_way = count_out(batcher, now_us);
 	watch_age(batcher, batch, now_us);
 	struct arrays *arrays = &waiting_class(batcher, batch->lane)->arrays;
 	batch->alone_number = batch->count > 1 ? arrays_sent(arrays) : arrays_sent_alone(arrays);
@@ -429,9 +446,9 @@ static void serve_lane(struct batcher *batcher, struct lane *lane, uint64_t now_
 	waiting_evaluate(batcher, lane, now_us);
 }
 
-static bool take_slot(struct batcher *batcher)
+static bool take_slot(struct batcher *batcher, uint64_t now_us)
 {
-	return !batcher->common.limits || common_take_slot(&batcher->common);
+	return !waiting_has_others(batcher) || common_take_slot(&batcher->common, now_us);
 }
 
 /* What does not leave after all gives its slot back. */
@@ -439,8 +456,8 @@ static void serve_with_slot(struct batcher *batcher, struct lane *lane, uint64_t
 {
 	size_t before = batcher->in_flight;
 	serve_lane(batcher, lane, now_us);
-	if (batcher->common.limits && batcher->in_flight == before)
-		common_give_slot(&batcher->common);
+	if (waiting_has_others(batcher) && batcher->in_flight == before)
+		common_give_slot(&batcher->common, false, now_us);
 }
 
 void sending_flush(struct batcher *batcher, uint64_t now_us)
@@ -449,11 +466,14 @@ void sending_flush(struct batcher *batcher, uint64_t now_us)
 		waiting_evaluate(batcher, container_of(batcher->looks.root, struct lane, look), now_us);
 	struct lane *lane;
 	do {
-		while ((lane = waiting_next(batcher, now_us)) && take_slot(batcher))
+		while ((lane = waiting_next(batcher, now_us)) && take_slot(batcher, now_us))
 			serve_with_slot(batcher, lane, now_us);
 	} while (note_overdue(batcher, now_us));
 	if (!lane)
 		common_stop_waiting(&batcher->common);
-	if (waiting_held_back(batcher))
-		batcher->held_us = now_us;
+	if (!waiting_held_back(batcher))
+		return;
+	batcher->held_us = now_us;
+	if (waiting_has_others(batcher))
+		common_note_held(&batcher->common, now_us);
 }

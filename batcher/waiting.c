@@ -49,6 +49,8 @@ struct learned_tool *waiting_tool(struct batcher *batcher, unsigned number)
 	if (!tool)
 		return NULL;
 	tool->number = number;
+	if (waiting_has_others(batcher))
+		tool->common = common_find_tool(&batcher->common, number, &tool->costs);
 	tool->next = batcher->tool_list;
 	batcher->tool_list = tool;
 	table_insert(&batcher->tools, &tool->node, hash);
@@ -261,7 +263,7 @@ void waiting_count(struct batcher *batcher, const struct lane *lane, struct batc
 	meter_move(batcher->meter, METRIC_ID_BAND_WAITING, batcher->label, band, by);
 	batcher->waiting_bytes = by > 0 ? batcher->waiting_bytes + bytes : batcher->waiting_bytes - bytes;
 	waiting_class(batcher, lane)->outstanding += (size_t)by;
-	if (batcher->common.limits && by < 0)
+	if (waiting_has_others(batcher) && by < 0)
 		common_leave_queue(&batcher->common, bytes);
 	meter_move(batcher->meter, METRIC_ID_BATCH_WAITING, batcher->label, lane->class, by);
 	if (by < 0)
@@ -272,25 +274,25 @@ void waiting_count(struct batcher *batcher, const struct lane *lane, struct batc
 
 bool waiting_is_full_of_items(const struct batcher *batcher)
 {
-	size_t waiting = batcher->common.limits ? common_waiting_items(&batcher->common) : batcher->waiting_items;
+	size_t waiting = waiting_has_others(batcher) ? common_waiting_items(&batcher->common) : batcher->waiting_items;
 	return waiting >= batcher->policy.queue_items;
 }
 
 bool waiting_is_full_of_bytes(const struct batcher *batcher, size_t bytes)
 {
-	size_t waiting = batcher->common.limits ? common_waiting_bytes(&batcher->common) : batcher->waiting_bytes;
+	size_t waiting = waiting_has_others(batcher) ? common_waiting_bytes(&batcher->common) : batcher->waiting_bytes;
 	return bytes > batcher->policy.queue_bytes || waiting > batcher->policy.queue_bytes - bytes;
 }
 
 bool waiting_reserve(struct batcher *batcher, size_t bytes)
 {
-	return !batcher->common.limits ||
+	return !waiting_has_others(batcher) ||
 	       common_enter_queue(&batcher->common, bytes, batcher->policy.queue_items, batcher->policy.queue_bytes);
 }
 
 void waiting_unreserve(struct batcher *batcher, size_t bytes)
 {
-	if (batcher->common.limits)
+	if (waiting_has_others(batcher))
 		common_leave_queue(&batcher->common, bytes);
 }
 
@@ -298,16 +300,15 @@ void waiting_unreserve(struct batcher *batcher, size_t bytes)
  * keeps some to itself, since a slot that a slow call has taken comes back late. */
 static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t now_us)
 {
-	size_t slots =
-		limiter_limit(&batcher->limiter) + batcher->overdue + batcher->in_flight - waiting_under_way(batcher);
+	size_t slots = limiter_limit(&batcher->limiter) + waiting_overdue(batcher) + waiting_freed(batcher);
 	size_t kept = slots / 4 ? slots / 4 : 1, all = slots;
 	for (size_t i = 0; i < class && slots > 1; i++) {
 		uint64_t used_us = batcher->classes[i].used_us;
 		if (used_us && window_elapsed_us(used_us, now_us) < OF_LATE_US)
 			slots = slots > kept + 1 ? slots - kept : 1;
 	}
-	if (batcher->common.limits && slots < all) /* what is kept is kept by all of them together */
-		slots = slots / common_members(&batcher->common);
+	if (waiting_has_others(batcher)) /* what is kept is kept by all of them together; else taking one decides */
+		slots = slots < all ? slots / common_members(&batcher->common) : SIZE_MAX;
 	return slots ? slots : 1;
 }
 
@@ -316,7 +317,7 @@ uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane 
 	uint64_t visit_us = learned_rate_visit_us(&batcher->rates->learned_rate);
 	uint64_t until_us = batcher->rates->paused_until_us > visit_us ? batcher->rates->paused_until_us : visit_us;
 	uint64_t tool_us = lane->learned ? lane->learned->paused_until_us : 0;
-	uint64_t common_us = batcher->common.limits ? common_paused_until_us(&batcher->common) : 0;
+	uint64_t common_us = waiting_has_others(batcher) ? common_paused_until_us(&batcher->common) : 0;
 	until_us = common_us > until_us ? common_us : until_us;
 	return tool_us > until_us ? tool_us : until_us;
 }
@@ -406,7 +407,7 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 		view.slots = limiter_limit(&batcher->limiter);
 		view.doubles = view.slots < limiter_reachable(&batcher->limiter);
 	}
-	if (batcher->common.limits)
+	if (waiting_has_others(batcher))
 		view_others(batcher, &view);
 	struct admission_decision decision = admission_evaluate(&batcher->admission, &view, now_us);
 	if (!batcher->silent)
@@ -470,15 +471,21 @@ static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 
 static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
 {
+	if (waiting_has_others(batcher)) /* whether there is one is found out by taking it */
+		return 0;
 	return limiter_free_us(&batcher->limiter, waiting_under_way(batcher), batcher->overdue, now_us);
+}
+
+bool waiting_learns_with_others(const struct batcher *batcher)
+{
+	return waiting_has_others(batcher) && !batcher->limiter.fixed;
 }
 
 bool waiting_held_back(const struct batcher *batcher)
 {
 	if (batcher->common.waits)
 		return true;
-	return batcher->run_queue_lanes > 0 &&
-	       waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
+	return batcher->run_queue_lanes > 0 && waiting_is_full(batcher);
 }
 
 struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
@@ -492,9 +499,9 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 {
 	if (!first_ready(batcher, now_us))
 		return CLOCK_NEVER;
-	if (batcher->common.limits && !common_slot_is_free(&batcher->common))
-		return CLOCK_NEVER; /* its loop is woken */
-	uint64_t rate_us = waiting_rate_us(batcher), slot_us = slot_free_us(batcher, now_us);
+	uint64_t rate_us = waiting_rate_us(batcher);
+	uint64_t slot_us = waiting_has_others(batcher) ? common_free_us(&batcher->common, now_us)
+						       : slot_free_us(batcher, now_us);
 	return slot_us > rate_us ? slot_us : rate_us;
 }
 

@@ -89,6 +89,7 @@ unit_batcher = \
 	tests/unit/batcher/test_batcher_fairness \
 	tests/unit/batcher/test_batcher_random \
 	tests/unit/batcher/test_common_batchers \
+	tests/unit/batcher/test_common_learning \
 	tests/unit/batcher/test_common_limits \
 	tests/unit/batcher/test_costs \
 	tests/unit/batcher/test_bisection \
@@ -122,6 +123,7 @@ unit_gateway = \
 	tests/unit/gateway/config/test_config \
 	tests/unit/gateway/config/test_config_refusals \
 	tests/unit/gateway/config/test_options \
+	tests/unit/gateway/config/test_owners \
 	tests/unit/gateway/http/test_http \
 	tests/unit/gateway/http/test_http_random \
 	tests/unit/gateway/http/test_listeners \

@@ -127,6 +127,10 @@ static void put_upstream(struct buf *out, const struct worker *worker, size_t in
 	json_put_string(out, slice_of(settings->name));
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u,\"owners\":%u", settings->dialect->name,
 		   upstream_owner_index(gateway, upstream, 0), upstream_parts(gateway, upstream));
+	if (upstream->owners_because) {
+		buf_put_text(out, ",\"owners_because\":");
+		json_put_string(out, slice_of(upstream->owners_because));
+	}
 	page_put_endpoints(out, gateway, settings);
 	page_put_tool_list(out, worker_catalogue(worker), (unsigned)index);
 	buf_printf(out,

@@ -118,12 +118,26 @@ static const char *choose_ending(size_t count)
 	return count == 1 ? "" : "s";
 }
 
+/* What the file leaves to the gateway. */
+static void print_owners(const struct generation *generation)
+{
+	struct buf line = BUF_INIT(1 << 10);
+	for (size_t i = 0; i < generation->upstream_count; i++) {
+		buf_reset(&line);
+		upstream_put_owners(&line, &generation->upstreams[i]);
+		if (line.len)
+			printf("%s\n", buf_cstr(&line));
+	}
+	buf_fini(&line);
+}
+
 static void print_fine(const char *path, const struct config *config)
 {
 	size_t tools = config->generation.tool_count, upstreams = config->generation.upstream_count;
 	printf("%s: valid: %zu tool%s, %zu upstream%s, %u worker%s%s\n", path, tools, choose_ending(tools), upstreams,
 	       choose_ending(upstreams), config->workers, choose_ending(config->workers),
 	       upstreams ? "" : "; without upstreams there is nothing to call");
+	print_owners(&config->generation);
 }
 
 int cli_check(int argc, char **argv)

@@ -156,6 +156,12 @@ static void put_lane(struct buf *out, const struct tool *tool, const struct upst
 			"    and        only what dialect %s can put into one request with it: for some calls that is nothing\n",
 			tool_grouping_dialect(tool));
 	buf_put_text(out, "    alone      a call with an Idempotency-Key, which a request can carry but one of\n");
+	buf_printf(out, "    sent by    %u worker%s", upstream->owners,
+		   upstream->owners == 1 ? "" : "s, if there are so many: each those of its own callers, equal calls by one");
+	if (upstream->owners_because)
+		buf_put_text(out, ". ");
+	upstream_put_owners(out, upstream);
+	buf_put_char(out, '\n');
 }
 
 static int explain_tool(const char *path, const char *name)

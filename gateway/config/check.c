@@ -101,16 +101,22 @@ static void check_in_flight(struct config_load *load, struct upstream_draft *dra
 	draft->config.batch.concurrency = draft->in_flight;
 }
 
+/* So many connections one worker may need: a connection is one worker's. */
+static size_t most_connections(const struct upstream_draft *draft)
+{
+	return draft->config.batch.concurrency ? draft->config.batch.concurrency : CONCURRENCY_MOST;
+}
+
 /* The pool holds whatever the limiter lets out, unless it is given a size. */
 static void check_concurrency(struct config_load *load, struct upstream_draft *draft)
 {
 	check_in_flight(load, draft);
-	size_t concurrency = draft->config.batch.concurrency;
+	draft->config.owners = draft->config.owners_asked ? (unsigned)draft->config.owners_asked : 1;
 	if (!node_find(draft->node, "pool.max"))
-		draft->config.settings.pool_max = concurrency ? concurrency * draft->config.owners : CONCURRENCY_MOST;
+		draft->config.settings.pool_max = most_connections(draft) * draft->config.owners;
 }
 
-/* Why several workers cannot send to it; NULL: they can. What is promised to the provider is one number for all of them;
+/* Where several workers cannot send to it; NULL: they can. What is promised to the provider is one number for all of them;
  * what only one can know, or decide, needs one owner. */
 static const char *refuse_owners(const struct upstream_draft *draft)
 {
@@ -118,27 +124,51 @@ static const char *refuse_owners(const struct upstream_draft *draft)
 	const struct batch_policy *policy = &upstream->batch;
 	const struct dialect *dialect = upstream->settings.dialect;
 	if (upstream->settings.process || (dialect && dialect->lists_tools))
-		return "is 1 for MCP servers and programs, whose sessions and processes one worker has";
+		return "for MCP servers and programs, whose sessions and processes one worker has";
 	if (dialect && upstream_shares_requests(upstream))
-		return "is 1 where calls share requests: batches are full because one worker fills them; or set batch.mode: "
+		return "where calls share requests: batches are full because one worker fills them; or set batch.mode: "
 		       "off";
-	if (policy->concurrency == 0)
-		return "needs concurrency as a number: what one worker learns, the others do not know";
 	if (policy->requests.amount || policy->tokens.amount)
-		return "is 1 beside rate";
+		return "beside rate, which one worker keeps";
 	if (draft->health.path || draft->health.method || draft->health.tcp)
-		return "is 1 beside health, whose checks one worker makes";
-	if (upstream->settings.pool_max < policy->concurrency * upstream->owners)
-		return "needs pool.max of concurrency x owners at least: a connection is one worker's";
+		return "beside health, whose checks one worker makes";
 	return NULL;
 }
 
-static void check_owners(struct config_load *load, const struct upstream_draft *draft)
+/* As many as there are workers, where the provider sees nothing of it: no more requests at once, and no more connections
+ * than the file allows. */
+static void choose_owners(struct config_load *load, struct upstream_draft *draft)
+{
+	struct upstream_config *upstream = &draft->config;
+	bool bounded = upstream->batch.concurrency > 0 || node_find(draft->node, "pool.max");
+	size_t workers = load->config->workers < OWNERS_MOST ? load->config->workers : OWNERS_MOST;
+	size_t room = bounded ? upstream->settings.pool_max / most_connections(draft) : workers;
+	const char *where = refuse_owners(draft);
+	upstream->owners = where || room < 1 ? 1 : (unsigned)(room < workers ? room : workers);
+	upstream->owners_because = where             ? where
+				   : room >= workers ? "since there are so many workers"
+						     : "since each needs as many connections as concurrency allows requests, "
+						       "and pool.max allows no more";
+	if (!bounded)
+		upstream->settings.pool_max = most_connections(draft) * upstream->owners;
+}
+
+static void check_owners(struct config_load *load, struct upstream_draft *draft)
 {
 	const struct node *node = node_find(draft->node, "owners");
-	const char *wrong = draft->config.owners > 1 ? refuse_owners(draft) : NULL;
-	if (node && wrong)
-		config_error_at(load, node, "upstreams.%s.owners: %s", draft->node->key.at, wrong);
+	if (draft->config.owners_asked == 0) {
+		choose_owners(load, draft);
+		return;
+	}
+	const char *where = draft->config.owners > 1 ? refuse_owners(draft) : NULL;
+	if (node && where)
+		config_error_at(load, node, "upstreams.%s.owners: is 1 %s", draft->node->key.at, where);
+	else if (node && draft->config.owners > 1 &&
+		 draft->config.settings.pool_max < most_connections(draft) * draft->config.owners)
+		config_error_at(load, node,
+				"upstreams.%s.owners: needs pool.max of concurrency x owners at least, which is %zu: a "
+				"connection is one worker's",
+				draft->node->key.at, most_connections(draft) * draft->config.owners);
 }
 
 static void check_shares(struct config_load *load, const struct upstream_draft *draft)

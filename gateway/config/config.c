@@ -219,6 +219,13 @@ struct config *config_load_noting(const char *path, struct buf *errors, struct b
 	return config;
 }
 
+void upstream_put_owners(struct buf *out, const struct upstream_config *upstream)
+{
+	if (upstream->owners_because)
+		buf_printf(out, "upstreams.%s.owners: auto is %u %s", upstream->settings.name, upstream->owners,
+			   upstream->owners_because);
+}
+
 bool upstream_shares_requests(const struct upstream_config *upstream)
 {
 	return upstream->batch.mode != BATCH_OFF && upstream->batch.max_items > 1 &&

@@ -33,12 +33,16 @@ struct upstream_config {
 	unsigned writes;  /* enum write_sharing */
 	size_t refreshes; /* background refreshes at once */
 	unsigned owners;  /* workers that may send to it, if there are so many */
+	size_t owners_asked;     /* as configured; 0: auto */
+	const char *owners_because; /* auto: "beside health, ...": why it is so many; NULL: a number was given */
 	struct exposure exposure;
 	/* what runs by it, set before it is used: the same in every generation in which its options are the same */
 	struct provider *provider;  /* gateway/call/provider.h */
 	struct tool_source *source; /* gateway/tools/registry.h; NULL: it lists no tools */
 };
 
+/* "upstreams.NAME.owners: auto is 4 since there are so many workers"; nothing, if a number was given. */
+void upstream_put_owners(struct buf *out, const struct upstream_config *upstream);
 /* Whether several calls may share a request to it: what fails the request then fails them all. And how many at most. */
 bool upstream_shares_requests(const struct upstream_config *upstream);
 size_t upstream_request_calls(const struct upstream_config *upstream);
@@ -51,6 +55,7 @@ const char *tool_grouping_dialect(const struct tool *tool);
 /* Whether replies to calls tell how they came about. */
 enum reply_headers { REPLY_HEADERS_FULL, REPLY_HEADERS_MINIMAL };
 
+enum { OWNERS_MOST = 64 }; /* of one upstream */
 enum { CONFIG_FILE_BYTES = 16 << 20 }; /* a longer one, or any that it names, is refused */
 
 /* A file that the configuration names for what it holds, by ${file:...} or an option that is a file. */

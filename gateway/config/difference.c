@@ -129,7 +129,7 @@ static void compare_upstreams(struct comparison *comparison)
 		note_common(comparison, name);
 		config_put_upstream(comparison->before, was, true, &comparison->text_before);
 		config_put_upstream(comparison->next, i, true, &comparison->text_next);
-		if (texts_are_equal(comparison) &&
+		if (texts_are_equal(comparison) && before->upstreams[was].owners == next->upstreams[i].owners &&
 		    keeps_endpoints(&before->upstreams[was].settings, &next->upstreams[i].settings))
 			comparison->difference->same[i] = was;
 	}

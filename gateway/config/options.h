@@ -418,9 +418,10 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The longest body of one answer (of a whole batch); more is refused.")                                       \
 	V("upstreams.*.refreshes", COUNT, upstream_draft, config.refreshes, "", 0, 100000, "32", NULL,                 \
 	  "Background refreshes of kept answers at once; one more is left out until a later call.")                    \
-	V("upstreams.*.owners", COUNT, upstream_draft, config.owners, "", 1, 64, "1", NULL,                            \
+	V("upstreams.*.owners", AUTO, upstream_draft, config.owners_asked, "", 1, 64, "1", NULL,                       \
 	  "Workers that send to it, if there are so many. For more calls a second than one core sends, of calls that travel " \
-	  "alone over HTTP; needs concurrency as a number.")                                                           \
+	  "alone over HTTP. auto: all of them, where that changes nothing for the provider; else 1 (jitney explain and " \
+	  "/admin/upstreams say why).")                                                                                \
 	V("upstreams.*.command", TEXT, upstream_draft, command, "bytes", 1, 4096, NULL, NULL,                          \
 	  "dialects mcp-stdio, jsonrpc-stdio: the program, sought in PATH. No shell.")                                 \
 	L("upstreams.*.args", ARGUMENTS, upstream_draft, args, arg_count, 0, 1000, NULL, "Its arguments.")             \

@@ -9,6 +9,7 @@ import pytest
 from harness import provider as behave
 from harness.poll import until
 from harness.reload import pulse, reload, reloaded, write
+from test_process import jitney
 
 OWNERS = 4
 SLOTS = 5
@@ -77,6 +78,74 @@ def test_all_owners_together_send_no_more_than_concurrency(owned, provider, late
     provider.release()
     assert statuses(futures) == [200] * 40
     assert sorted(delivery.body for delivery in provider.deliveries) == sorted(b'{"n": %d}' % n for n in range(40))
+
+
+def test_a_learned_limit_is_one_for_all(owned, provider, later):
+    gateway = owned(concurrency="auto")
+    limit = gateway.metrics().sum("concurrency_limit", upstream="many")
+    provider.hold()
+    futures = [later(gateway.call, "read" if n % 2 else "act", {"n": n}) for n in range(int(limit) + 30)]
+    gateway.until_metric("in_flight_requests", limit + 30)
+    gateway.until_metric("batch_waiting_items", 30, upstream="many")
+    provider.until_deliveries(int(limit))
+    assert len(provider.deliveries) == limit
+    provider.release()
+    assert statuses(futures) == [200] * int(limit + 30)
+    assert len(provider.deliveries) == limit + 30
+
+
+def test_all_learn_from_all(owned, provider, later):
+    """A provider that works on two at once, and says so by how long the others take."""
+    gateway = owned(concurrency="auto")
+    desk = threading.Semaphore(2)
+    over = threading.Event()
+
+    def serve(delivery, wire):
+        with desk:
+            threading.Event().wait(0.02)
+        behave.echo(delivery, wire)
+
+    def ask(number):
+        told, n = set(), 0
+        while not over.is_set():
+            told.add(gateway.call("read" if n % 2 else "act", {"n": number * 10000 + n}).status)
+            n += 1
+        return told
+
+    provider.behaviour = serve
+    futures = [later(ask, number) for number in range(24)]
+    until(lambda: gateway.metrics().sum("concurrency_limit", upstream="many") <= 2 * OWNERS, "it has been found out", 120)
+    over.set()
+    assert [future.result(60) for future in futures] == [{200}] * 24
+
+
+def test_auto_is_all_workers_and_says_why(owned, provider, tmp_path, together):
+    gateway = owned(owners="auto", concurrency="auto")
+    shown = show(gateway)
+    assert shown["owners"] == OWNERS and "so many workers" in shown["owners_because"], shown
+    replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(24))
+    assert {reply.status for reply in replies} == {200}
+    reloaded(gateway, {"upstreams": {"many": {"health": {"tcp": True}}}})
+    until(lambda: show(gateway)["owners"] == 1, "one has it now")
+    assert "beside health" in show(gateway)["owners_because"]
+    replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(24, 48))
+    assert {reply.status for reply in replies} == {200}
+    assert len(provider.deliveries) == 48
+
+
+def test_auto_is_told_before_it_runs(tmp_path):
+    path = tmp_path / "auto.yaml"
+    path.write_text(json.dumps({
+        "workers": OWNERS,
+        "upstreams": {"many": {"dialect": "rest", "owners": "auto", "endpoints": [{"url": "http://127.0.0.1:1"}]},
+                      "one": {"dialect": "jsonrpc", "owners": "auto", "endpoints": [{"url": "http://127.0.0.1:1"}]}},
+        "tools": {"read": {"upstream": "many"}, "array": {"upstream": "one"}}}))
+    checked = jitney("check", "-c", path)
+    assert checked.returncode == 0 and checked.stderr == "", checked
+    assert "upstreams.many.owners: auto is 4 since there are so many workers\n" in checked.stdout
+    assert "upstreams.one.owners: auto is 1 where calls share requests" in checked.stdout
+    assert "sent by    4 workers" in jitney("explain", "-c", path, "read").stdout
+    assert "sent by    1 worker. upstreams.one.owners: auto is 1 where calls share" in jitney("explain", "-c", path, "array").stdout
 
 
 def test_none_of_them_starves(owned, provider, later):

@@ -5,12 +5,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "batcher/common_limits.h"
 #include "tests/support/batcher_world.h"
 
-enum { BATCHERS = 3, SCENARIOS = 1000, STEPS = 60, CALLS = 40 };
+enum { BATCHERS = 3, SCENARIOS = 1000, STEPS = 60, CALLS = 128 };
 
 struct several {
 	struct world worlds[BATCHERS]; /* the first one's loop and metrics are all others' */
@@ -23,7 +24,8 @@ struct several {
 static struct several several;
 static unsigned seed;
 
-static void begin(size_t slots, size_t queue_items)
+/* slots: 0: learned. None has joined yet. */
+static void make(size_t slots, size_t queue_items)
 {
 	struct batch_policy policy = world_policy();
 	policy.mode = BATCH_OFF;
@@ -43,8 +45,18 @@ static void begin(size_t slots, size_t queue_items)
 			batcher_new(&world->policy, &world->settings, NULL, world->loop, metrics_meter(world->metrics));
 		assert_non_null(world->batcher);
 	}
-	for (size_t i = 0; i < BATCHERS; i++)
+}
+
+static void join(size_t first, size_t last)
+{
+	for (size_t i = first; i <= last; i++)
 		batcher_join(several.worlds[i].batcher, several.limits);
+}
+
+static void begin(size_t slots, size_t queue_items)
+{
+	make(slots, queue_items);
+	join(0, BATCHERS - 1);
 }
 
 static void end(void)
@@ -67,13 +79,19 @@ static void turn(uint64_t us)
 	}
 }
 
-static enum outcome add(size_t batcher)
+static enum outcome add_of(size_t batcher, unsigned tool)
 {
 	struct probe *probe = &several.probes[several.used];
 	call_init(&several.worlds[batcher], probe, (unsigned)several.used);
+	probe->item.tool = tool;
 	enum outcome outcome = call_add(probe);
 	several.live[several.used++] = outcome == OUTCOME_OK;
 	return outcome;
+}
+
+static enum outcome add(size_t batcher)
+{
+	return add_of(batcher, 0);
 }
 
 static void slots_and_queue_are_one_for_all(void **state)
@@ -169,6 +187,154 @@ static void at_the_end_nothing_more_is_sent(void **state)
 	end();
 }
 
+static void finish_all(void)
+{
+	while (fake_under_way()) {
+		fake_finish(fake_nth(0));
+		turn(1);
+	}
+}
+
+/* The second one stands in line with a call of a slow tool when a third comes, and so its part of what is left of slots
+ * for slow ones becomes less than it has: it would not take the slot that is kept for it, so it must leave the line. */
+static void who_may_not_send_any_more_stands_in_nobodys_way(void **state)
+{
+	enum { FAST = 0, SLOW = 1 };
+	(void)state;
+	make(5, 100);
+	join(0, 1);
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(add_of(1, SLOW), OUTCOME_OK);
+		turn(1);
+		turn(CLOCK_US_PER_S / 2);
+		finish_all();
+	}
+	assert_int_equal(add_of(1, FAST), OUTCOME_OK);
+	turn(1);
+	finish_all();
+	assert_int_equal(add_of(1, SLOW), OUTCOME_OK);
+	turn(1);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(add_of(0, FAST), OUTCOME_OK);
+	turn(1);
+	assert_int_equal(fake_under_way(), 5);
+	assert_int_equal(add_of(1, SLOW), OUTCOME_OK);
+	turn(1);
+	join(2, 2);
+	assert_int_equal(add_of(2, FAST), OUTCOME_OK);
+	turn(1);
+	fake_finish(fake_nth(1)); /* one of the first batcher's */
+	turn(1);
+	turn(1);
+	assert_int_equal(fake_under_way(), 5);
+	assert_ptr_equal(fake_nth(4)->calls[0].arguments.at, several.probes[several.used - 1].arguments);
+	finish_all();
+	end();
+}
+
+/* --- a limit that is learned --- */
+
+enum { SERVERS = 4, TAKES_MS = 10, LASTS_MS = 20000 };
+
+static size_t number_of(const struct exchange *exchange)
+{
+	size_t number = CALLS;
+	assert_int_equal(sscanf(exchange->calls[0].arguments.at, "{\"tag\":%zu", &number), 1);
+	assert_in_range(number, 0, CALLS - 1);
+	return number;
+}
+
+/* A millisecond of a provider that works on SERVERS requests at once, in the order of their coming. */
+static void work(unsigned *left_ms)
+{
+	struct exchange *done[SERVERS];
+	size_t count = 0;
+	for (size_t i = 0; i < SERVERS && fake_nth(i); i++)
+		if (--left_ms[number_of(fake_nth(i))] == 0)
+			done[count++] = fake_nth(i);
+	while (count-- > 0)
+		fake_finish(done[count]);
+}
+
+static void ask_again(unsigned *left_ms)
+{
+	for (size_t i = 0; i < several.used; i++) {
+		struct probe *probe = &several.probes[i];
+		if (!probe->answered)
+			continue;
+		assert_int_equal(probe->outcome, OUTCOME_OK);
+		call_init(probe->world, probe, (unsigned)i);
+		assert_int_equal(call_add(probe), OUTCOME_OK);
+		left_ms[i] = TAKES_MS;
+	}
+}
+
+static void abort_all(void)
+{
+	struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "over");
+	for (size_t i = 0; i < BATCHERS; i++)
+		batcher_abort_all(several.worlds[i].batcher, answer, several.worlds[0].now_us);
+	turn(1);
+	answer_unref(answer);
+}
+
+/* Callers at these batchers ask again as soon as they are answered. The limit that has been learned in the end. */
+static int64_t learn_from(size_t first, size_t last)
+{
+	unsigned left_ms[CALLS];
+	begin(0, 1000);
+	for (size_t i = 0; i < CALLS; i++) {
+		assert_int_equal(add(first + i % (last - first + 1)), OUTCOME_OK);
+		left_ms[i] = TAKES_MS;
+	}
+	for (size_t ms = 0; ms < LASTS_MS; ms++) {
+		work(left_ms);
+		ask_again(left_ms);
+		turn(1000);
+	}
+	int64_t limit = world_metric(&several.worlds[0], METRIC_ID_CONCURRENCY_LIMIT, 0);
+	abort_all();
+	end();
+	return limit;
+}
+
+/* Not each its own: then it would be several times as many. The first one tells, whether it has calls or not. */
+static void what_one_would_learn_all_learn_together(void **state)
+{
+	(void)state;
+	int64_t of_one = learn_from(0, 0), of_all = learn_from(0, BATCHERS - 1), of_others = learn_from(1, BATCHERS - 1);
+	assert_in_range(of_one, SERVERS - 1, 2 * SERVERS);
+	assert_in_range(of_all, SERVERS - 1, 2 * SERVERS);
+	assert_in_range(of_others, SERVERS - 1, 2 * SERVERS);
+}
+
+/* What hangs at one of them holds no slot any more when it is far past its time, and the others are told. */
+static void what_hangs_at_one_holds_up_no_other(void **state)
+{
+	(void)state;
+	begin(0, 1000);
+	for (size_t i = 0; i < 16; i++) { /* its costs become known */
+		assert_int_equal(add(i % BATCHERS), OUTCOME_OK);
+		turn(1);
+		turn(1000);
+		finish_all();
+	}
+	size_t limit = (size_t)world_metric(&several.worlds[0], METRIC_ID_CONCURRENCY_LIMIT, 0);
+	assert_in_range(limit, 2, CALLS - 20);
+	for (size_t i = 0; i < limit; i++)
+		assert_int_equal(add(0), OUTCOME_OK);
+	turn(1);
+	assert_int_equal(fake_under_way(), limit);
+	assert_int_equal(add(1), OUTCOME_OK);
+	turn(1);
+	assert_int_equal(fake_under_way(), limit);
+	for (size_t i = 0; i < 100 && fake_under_way() == limit; i++)
+		turn(10000);
+	assert_in_range(fake_under_way(), limit + 1, LIMITER_MOST);
+	finish_all();
+	end();
+}
+
 /* --- random lives --- */
 
 static unsigned roll(unsigned sides)
@@ -214,13 +380,13 @@ static bool anybody_lives(void)
 
 static void live_and_end(unsigned scenario)
 {
-	size_t slots = 1 + scenario % 5, queue_items = 1 + scenario % 9;
+	size_t slots = scenario % 6, queue_items = 1 + scenario % 9;
 	seed = scenario;
 	begin(slots, queue_items);
 	for (size_t i = 0; i < STEPS; i++) {
 		step();
 		turn(0);
-		assert_in_range(fake_under_way(), 0, slots);
+		assert_in_range(fake_under_way(), 0, slots ? slots : CALLS);
 		assert_in_range(world_metric(&several.worlds[0], METRIC_ID_BATCH_WAITING, 0), 0, queue_items);
 	}
 	for (size_t turns = 0; anybody_lives() || fake_under_way(); turns++) {
@@ -249,6 +415,9 @@ int main(void)
 		cmocka_unit_test(they_take_turns),
 		cmocka_unit_test(a_pause_is_all_of_theirs),
 		cmocka_unit_test(at_the_end_nothing_more_is_sent),
+		cmocka_unit_test(who_may_not_send_any_more_stands_in_nobodys_way),
+		cmocka_unit_test(what_one_would_learn_all_learn_together),
+		cmocka_unit_test(what_hangs_at_one_holds_up_no_other),
 		cmocka_unit_test(all_are_answered_and_none_is_too_many),
 	};
 	return cmocka_run_group_tests_name("batchers in common", tests, NULL, NULL);

@@ -32,9 +32,9 @@ static void begin(struct several *several, size_t slots)
 	assert_non_null(several->loop);
 	for (size_t i = 0; i < countof(several->members); i++) {
 		several->members[i] = (struct common_member){ 0 };
-		common_join(&several->members[i], several->limits, several->loop);
+		common_join(&several->members[i], several->limits, several->loop, i == 0);
 	}
-	common_set_slots(&several->members[0], slots);
+	common_set_slots(&several->members[0], slots, 0);
 }
 
 static void end(struct several *several)
@@ -52,16 +52,16 @@ static void slots_are_counted_over_all(void **state)
 	struct common_member *members = several.members;
 	begin(&several, 2);
 	assert_int_equal(common_members(&members[0]), 3);
-	assert_true(common_take_slot(&members[0]));
-	assert_true(common_take_slot(&members[1]));
-	assert_false(common_slot_is_free(&members[2]));
-	assert_false(common_take_slot(&members[2]));
-	common_give_slot(&members[0]);
-	assert_true(common_slot_is_free(&members[2]));
-	assert_true(common_take_slot(&members[2]));
+	assert_true(common_take_slot(&members[0], 0));
+	assert_true(common_take_slot(&members[1], 0));
+	assert_int_equal(common_free_us(&members[2], 0), CLOCK_NEVER);
+	assert_false(common_take_slot(&members[2], 0));
+	common_give_slot(&members[0], false, 0);
+	assert_int_equal(common_free_us(&members[2], 0), 0);
+	assert_true(common_take_slot(&members[2], 0));
 	assert_false(members[2].waits);
-	common_give_slot(&members[1]);
-	common_give_slot(&members[2]);
+	common_give_slot(&members[1], false, 0);
+	common_give_slot(&members[2], false, 0);
 	end(&several);
 }
 
@@ -72,17 +72,17 @@ static void a_free_slot_is_kept_for_who_stands_in_line(void **state)
 	struct several several;
 	struct common_member *members = several.members;
 	begin(&several, 1);
-	assert_true(common_take_slot(&members[0]));
-	assert_false(common_take_slot(&members[1]));
-	assert_false(common_take_slot(&members[2]));
-	common_give_slot(&members[0]);
-	assert_false(common_take_slot(&members[0])); /* behind both now */
-	assert_false(common_take_slot(&members[2]));
-	assert_true(common_take_slot(&members[1]));
-	common_give_slot(&members[1]);
+	assert_true(common_take_slot(&members[0], 0));
+	assert_false(common_take_slot(&members[1], 0));
+	assert_false(common_take_slot(&members[2], 0));
+	common_give_slot(&members[0], false, 0);
+	assert_false(common_take_slot(&members[0], 0)); /* behind both now */
+	assert_false(common_take_slot(&members[2], 0));
+	assert_true(common_take_slot(&members[1], 0));
+	common_give_slot(&members[1], false, 0);
 	common_stop_waiting(&members[2]); /* its calls have left: it stands in nobody's way */
-	assert_true(common_take_slot(&members[0]));
-	common_give_slot(&members[0]);
+	assert_true(common_take_slot(&members[0], 0));
+	common_give_slot(&members[0], false, 0);
 	end(&several);
 }
 
@@ -92,18 +92,18 @@ static void more_slots_than_stand_in_line_are_everybodys(void **state)
 	struct several several;
 	struct common_member *members = several.members;
 	begin(&several, 1);
-	assert_true(common_take_slot(&members[0]));
-	assert_false(common_take_slot(&members[1]));
-	common_set_slots(&members[0], 3);
-	assert_true(common_take_slot(&members[2])); /* of two free ones one is kept for the one in line */
-	assert_false(common_take_slot(&members[2]));
-	assert_true(common_take_slot(&members[1]));
-	common_set_slots(&members[0], 1); /* those that are taken stay */
-	common_give_slot(&members[0]);
-	common_give_slot(&members[1]);
-	assert_false(common_slot_is_free(&members[0]));
-	common_give_slot(&members[2]);
-	assert_true(common_slot_is_free(&members[2]));
+	assert_true(common_take_slot(&members[0], 0));
+	assert_false(common_take_slot(&members[1], 0));
+	common_set_slots(&members[0], 3, 0);
+	assert_true(common_take_slot(&members[2], 0)); /* of two free ones one is kept for the one in line */
+	assert_false(common_take_slot(&members[2], 0));
+	assert_true(common_take_slot(&members[1], 0));
+	common_set_slots(&members[0], 1, 0); /* those that are taken stay */
+	common_give_slot(&members[0], false, 0);
+	common_give_slot(&members[1], false, 0);
+	assert_int_equal(common_free_us(&members[0], 0), CLOCK_NEVER);
+	common_give_slot(&members[2], false, 0);
+	assert_int_equal(common_free_us(&members[2], 0), 0);
 	end(&several);
 }
 
@@ -155,7 +155,7 @@ static void note_most(atomic_size_t *most, size_t now)
 static void take_or_sleep(struct common_member *member, struct loop *loop)
 {
 	uint64_t until_us = clock_now_us() + 60 * CLOCK_US_PER_S;
-	while (!common_take_slot(member)) {
+	while (!common_take_slot(member, 0)) {
 		loop_wait(loop, until_us);
 		if (clock_now_us() >= until_us)
 			abort(); /* a slot was free, and nobody was woken */
@@ -176,8 +176,8 @@ static void *take_and_give(void *context)
 	(void)context;
 	struct loop *loop = loop_new();
 	struct common_member member = { 0 };
-	common_join(&member, limits, loop);
-	common_set_slots(&member, SLOTS);
+	common_join(&member, limits, loop, false);
+	common_set_slots(&member, SLOTS, 0);
 	pthread_barrier_wait(&ready);
 	for (size_t i = 0; i < TAKEN_EACH; i++) {
 		wait_in_queue(&member);
@@ -186,7 +186,7 @@ static void *take_and_give(void *context)
 		if (i % 16 == 0)
 			sched_yield(); /* others find none */
 		atomic_fetch_sub(&at_once, 1);
-		common_give_slot(&member);
+		common_give_slot(&member, false, 0);
 	}
 	pthread_barrier_wait(&ready); /* loops outlive all members */
 	common_leave(&member);

@@ -81,7 +81,6 @@ static void put_upstream(struct buf *out, const char *path, struct slice value)
 			   : strstr(path, "ejection.base")                                ? "max: 1d, "
 			   : strstr(path, "ejection.max")                                 ? "base: 100ms, "
 			   : strstr(path, "envelope.")                                    ? "preset: odata-json, "
-			   : is_owners(path)                                              ? "concurrency: 1, "
 			   : wants_ttl(path)                                              ? "ttl: 1s, "
 											  : "";
 	bool program = is_of_programs(path);
