@@ -283,7 +283,7 @@ static bool is_quiet(const struct batcher *batcher)
 
 uint64_t batcher_deadline(const struct batcher *batcher)
 {
-	if (is_quiet(batcher)) { /* asked of every upstream three times a turn */
+	if (is_quiet(batcher)) {                /* asked of every upstream three times a turn */
 		assert(!batcher->common.waits); /* a lane waits with it, or is to be looked at */
 		return CLOCK_NEVER;
 	}

@@ -26,10 +26,10 @@ struct learned_tool {
 	struct learned_tool *next;
 	unsigned number; /* metrics index */
 	struct tool_latency latency;
-	struct costs costs;       /* of one call of it that travels alone */
+	struct costs costs;         /* of one call of it that travels alone */
 	struct common_tool *common; /* who learns them if the upstream has several owners; NULL: nobody */
-	bool went_alone;          /* one has, and was answered */
-	uint64_t paused_until_us; /* the provider, asked for one call of it, said 503 and not to come before */
+	bool went_alone;            /* one has, and was answered */
+	uint64_t paused_until_us;   /* the provider, asked for one call of it, said 503 and not to come before */
 };
 
 /* The lanes of one class of latency, over all groups; lanes come and go, what was learned stays. */
@@ -99,7 +99,7 @@ struct batcher {
 	struct common_member common;    /* if the upstream has several owners */
 	bool silent;                    /* another one of them tells gauges */
 	bool of_many;                   /* there are others */
-	struct limiter limiter;         /* how many of `in_flight` at once; of several owners': what it saw of theirs last */
+	struct limiter limiter; /* how many of `in_flight` at once; of several owners': what it saw of theirs last */
 	enum limiter_state state_shown;
 	enum limiter_reason reason_shown;
 	size_t overdue;           /* of those, far past their time */

@@ -294,8 +294,7 @@ static bool note_overdue(struct batcher *batcher, uint64_t now_us)
 {
 	struct batch *batch;
 	size_t before = batcher->overdue;
-	if (now_us < batcher->overdue_look_us ||
-	    !(waiting_held_back(batcher) || waiting_learns_with_others(batcher)))
+	if (now_us < batcher->overdue_look_us || !(waiting_held_back(batcher) || waiting_learns_with_others(batcher)))
 		return false;
 	batcher->overdue_look_us = CLOCK_NEVER;
 	TAILQ_FOREACH (batch, &batcher->sent, next) {

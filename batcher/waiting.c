@@ -500,8 +500,8 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 	if (!first_ready(batcher, now_us))
 		return CLOCK_NEVER;
 	uint64_t rate_us = waiting_rate_us(batcher);
-	uint64_t slot_us = waiting_has_others(batcher) ? common_free_us(&batcher->common, now_us)
-						       : slot_free_us(batcher, now_us);
+	uint64_t slot_us =
+		waiting_has_others(batcher) ? common_free_us(&batcher->common, now_us) : slot_free_us(batcher, now_us);
 	return slot_us > rate_us ? slot_us : rate_us;
 }
 

@@ -157,7 +157,9 @@ static void put_lane(struct buf *out, const struct tool *tool, const struct upst
 			tool_grouping_dialect(tool));
 	buf_put_text(out, "    alone      a call with an Idempotency-Key, which a request can carry but one of\n");
 	buf_printf(out, "    sent by    %u worker%s", upstream->owners,
-		   upstream->owners == 1 ? "" : "s, if there are so many: each those of its own callers, equal calls by one");
+		   upstream->owners == 1
+			   ? ""
+			   : "s, if there are so many: each those of its own callers, equal calls by one");
 	if (upstream->owners_because)
 		buf_put_text(out, ". ");
 	upstream_put_owners(out, upstream);

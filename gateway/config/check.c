@@ -139,16 +139,18 @@ static const char *refuse_owners(const struct upstream_draft *draft)
  * than the file allows. */
 static void choose_owners(struct config_load *load, struct upstream_draft *draft)
 {
+	static const char no_room[] =
+		"since each needs as many connections as concurrency allows requests, and pool.max "
+		"allows no more";
 	struct upstream_config *upstream = &draft->config;
 	bool bounded = upstream->batch.concurrency > 0 || node_find(draft->node, "pool.max");
 	size_t workers = load->config->workers < OWNERS_MOST ? load->config->workers : OWNERS_MOST;
 	size_t room = bounded ? upstream->settings.pool_max / most_connections(draft) : workers;
 	const char *where = refuse_owners(draft);
 	upstream->owners = where || room < 1 ? 1 : (unsigned)(room < workers ? room : workers);
-	upstream->owners_because = where             ? where
-				   : room >= workers ? "since there are so many workers"
-						     : "since each needs as many connections as concurrency allows requests, "
-						       "and pool.max allows no more";
+	upstream->owners_because = where;
+	if (!where)
+		upstream->owners_because = room >= workers ? "since there are so many workers" : no_room;
 	if (!bounded)
 		upstream->settings.pool_max = most_connections(draft) * upstream->owners;
 }

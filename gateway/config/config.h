@@ -30,10 +30,10 @@ struct upstream_config {
 	struct upstream_settings settings;
 	struct endpoint_policy balancing; /* as in settings.balancing */
 	struct batch_policy batch;
-	unsigned writes;  /* enum write_sharing */
-	size_t refreshes; /* background refreshes at once */
-	unsigned owners;  /* workers that may send to it, if there are so many */
-	size_t owners_asked;     /* as configured; 0: auto */
+	unsigned writes;            /* enum write_sharing */
+	size_t refreshes;           /* background refreshes at once */
+	unsigned owners;            /* workers that may send to it, if there are so many */
+	size_t owners_asked;        /* as configured; 0: auto */
 	const char *owners_because; /* auto: "beside health, ...": why it is so many; NULL: a number was given */
 	struct exposure exposure;
 	/* what runs by it, set before it is used: the same in every generation in which its options are the same */
@@ -55,7 +55,7 @@ const char *tool_grouping_dialect(const struct tool *tool);
 /* Whether replies to calls tell how they came about. */
 enum reply_headers { REPLY_HEADERS_FULL, REPLY_HEADERS_MINIMAL };
 
-enum { OWNERS_MOST = 64 }; /* of one upstream */
+enum { OWNERS_MOST = 64 };             /* of one upstream */
 enum { CONFIG_FILE_BYTES = 16 << 20 }; /* a longer one, or any that it names, is refused */
 
 /* A file that the configuration names for what it holds, by ${file:...} or an option that is a file. */

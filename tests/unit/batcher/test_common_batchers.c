@@ -302,7 +302,8 @@ static int64_t learn_from(size_t first, size_t last)
 static void what_one_would_learn_all_learn_together(void **state)
 {
 	(void)state;
-	int64_t of_one = learn_from(0, 0), of_all = learn_from(0, BATCHERS - 1), of_others = learn_from(1, BATCHERS - 1);
+	int64_t of_one = learn_from(0, 0), of_all = learn_from(0, BATCHERS - 1),
+		of_others = learn_from(1, BATCHERS - 1);
 	assert_in_range(of_one, SERVERS - 1, 2 * SERVERS);
 	assert_in_range(of_all, SERVERS - 1, 2 * SERVERS);
 	assert_in_range(of_others, SERVERS - 1, 2 * SERVERS);

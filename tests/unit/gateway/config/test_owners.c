@@ -13,8 +13,8 @@ static void owners_are_as_many_as_change_nothing(void **state)
 {
 	(void)state;
 #define OWNED(workers, options)                                                                                        \
-	"workers: " workers "\nupstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], owners: auto" options \
-	" } }"
+	"workers: " workers                                                                                            \
+	"\nupstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], owners: auto" options " } }"
 	static const struct {
 		const char *text;
 		unsigned owners;
@@ -31,16 +31,17 @@ static void owners_are_as_many_as_change_nothing(void **state)
 		{ OWNED("4", ", concurrency: 5, pool: { max: 20 }"), 4, 20, "since there are so many workers" },
 		{ OWNED("4", ", rate: { requests: 9/s }"), 1, 1000, "beside rate" },
 		{ OWNED("4", ", health: { tcp: true }"), 1, 1000, "beside health" },
-		{ "workers: 4\nupstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], owners: auto } }", 1,
-		  1000, "where calls share requests" },
+		{ "workers: 4\nupstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], owners: auto } }",
+		  1, 1000, "where calls share requests" },
 		{ "workers: 4\nupstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], owners: auto, "
 		  "batch: { mode: off } } }",
 		  4, 4000, "since there are so many workers" },
-		{ "workers: 4\nupstreams: { s: { dialect: mcp, endpoints: [ { url: \"http://h\" } ], owners: auto } }", 1,
-		  1000, "for MCP servers" },
-		{ "workers: 4\nupstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ] } }", 1, 1000, NULL },
-		{ "workers: 4\nupstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], owners: 3 } }", 3, 3000,
+		{ "workers: 4\nupstreams: { s: { dialect: mcp, endpoints: [ { url: \"http://h\" } ], owners: auto } }",
+		  1, 1000, "for MCP servers" },
+		{ "workers: 4\nupstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ] } }", 1, 1000,
 		  NULL },
+		{ "workers: 4\nupstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], owners: 3 } }", 3,
+		  3000, NULL },
 	};
 	for (size_t i = 0; i < countof(cases); i++) {
 		struct buf errors = BUF_INIT(1 << 20);
