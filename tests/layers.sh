@@ -63,7 +63,7 @@ one_thing=(
 	'upstream/upstream: upstream/provider'                         # the face, and what each kind has behind it
 	'upstream/process/supervisor: upstream/process/fork_server'    # the two ends of one socket
 	'upstream/process/pool: upstream/process/member'               # a pool and its members
-	'batcher/batcher: batcher/admission batcher/batch batcher/bisection batcher/lane batcher/limiter batcher/run_queue batcher/window' # a lane knows its batches, a batch its lane
+	'batcher/batcher: batcher/admission batcher/batch batcher/bisection batcher/lane batcher/run_queue batcher/window' # a lane knows its batches, a batch its lane
 	'gateway/config/config: gateway/config/options gateway/config/values gateway/config/yaml'               # the table reads into the struct it is a table of
 	'gateway/http/http: gateway/http/guard'                        # a request and who looks at its head
 	'gateway/call/call: gateway/call/await_lists gateway/call/call_group gateway/call/call_trace gateway/call/dispatch gateway/call/front gateway/call/provider gateway/call/reply gateway/call/worker gateway/call/world' # send, take, return, refresh, send: true recursion; the worker holds its calls
