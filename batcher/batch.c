@@ -68,6 +68,11 @@ void batch_sent(struct batch *batch, struct exchange *exchange, uint64_t now_us)
 	batch->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 }
 
+uint64_t batch_item_left_us(const struct batch_item *item)
+{
+	return item->batch ? item->batch->sent_us : CLOCK_NEVER;
+}
+
 void batch_drop(struct batch *batch, struct batch_item *item)
 {
 	assert(item->batch == batch && batch->items[item->index] == item);

@@ -68,10 +68,8 @@ struct batch_item {
 };
 TAILQ_HEAD(batch_item_list, batch_item);
 
-/* Whether it is in a request that its provider has been sent, or is being sent. */
-static inline bool batch_item_is_travelling(const struct batch_item *item)
-{
-	return item->batch != NULL;
-}
+/* When the request that it is in left for its provider; 0: it has failed and is about to leave again; CLOCK_NEVER: its
+ * provider has not been asked yet. */
+uint64_t batch_item_left_us(const struct batch_item *item);
 
 #endif

@@ -123,7 +123,7 @@ static void put(unsigned i, const char *prefix)
 	struct entry *entry = entry_new(keys[i], answer);
 	if (!entry)
 		die("no memory");
-	entry->stored_us = loop_now(loop);
+	entry->made_us = entry->stored_us = loop_now(loop);
 	entry->fresh_until_us = entry->revalidate_until_us = entry->error_until_us =
 		loop_now(loop) + 3600 * CLOCK_US_PER_S;
 	if (!tier_put(tier, entry, false, loop_now(loop)))

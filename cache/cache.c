@@ -37,7 +37,7 @@ struct cache {
 
 static uint64_t age_us(const struct entry *entry, uint64_t now_us)
 {
-	return now_us > entry->stored_us ? now_us - entry->stored_us : 0;
+	return now_us > entry->made_us ? now_us - entry->made_us : 0;
 }
 
 /* Until when an entry is fresh and good for what. What it was stored with counts as far as the policy of today allows
@@ -72,7 +72,7 @@ static struct span span_of(const struct entry *entry, const struct cache_policy 
 static bool directives_allows_fresh(const struct cache_directives *directives, const struct entry *entry,
 				    uint64_t fresh_us, uint64_t now_us)
 {
-	return (!directives->has_max_age || age_us(entry, now_us) <= directives->max_age_us) &&
+	return cache_directives_accept_age(directives, age_us(entry, now_us)) &&
 	       (!directives->has_min_fresh || fresh_us - now_us >= directives->min_fresh_us);
 }
 
@@ -80,7 +80,7 @@ static bool directives_allows_fresh(const struct cache_directives *directives, c
 static bool directives_bears_stale(const struct cache_directives *directives, const struct entry *entry,
 				   const struct span *span, uint64_t now_us)
 {
-	if (directives->has_min_fresh || (directives->has_max_age && age_us(entry, now_us) > directives->max_age_us))
+	if (directives->has_min_fresh || !cache_directives_accept_age(directives, age_us(entry, now_us)))
 		return false;
 	return !directives->has_max_stale || now_us < span->fresh_us ||
 	       now_us - span->fresh_us <= directives->max_stale_us;
@@ -255,10 +255,10 @@ static void set_times(struct entry *entry, const struct cache_fill *fill, uint64
 	bool graced =
 		entry->answer->outcome == OUTCOME_OK && !(policy->provider_headers && entry->answer->reuse_no_stale);
 	uint64_t cost_us = fill->cost_us < ttl_us / COST_DIVISOR ? fill->cost_us : ttl_us / COST_DIVISOR;
-	/* RFC 9111, 4.2.3: it was that old when it came. How long the fetch took is not counted: what a tool works out
-	 * is made during it */
+	/* RFC 9111, 4.2.3: it was that old already when its provider was asked */
 	uint64_t age_us = policy->provider_headers ? (uint64_t)entry->answer->age_s * CLOCK_US_PER_S : 0;
-	entry->stored_us = age_us < fill->now_us ? fill->now_us - age_us : 0;
+	entry->made_us = age_us < fill->asked_us ? fill->asked_us - age_us : 0;
+	entry->stored_us = fill->now_us;
 	entry->fresh_until_us = clock_add(fill->now_us, ttl_us - jitter_us(entry->key, ttl_us));
 	entry->revalidate_until_us = clock_add(entry->fresh_until_us, graced ? policy->stale_while_revalidate_us : 0);
 	entry->error_until_us = clock_add(entry->fresh_until_us, graced ? policy->stale_if_error_us : 0);

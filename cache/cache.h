@@ -85,8 +85,9 @@ struct cache_epoch cache_epoch_now(const struct cache *cache, const struct key *
 /* What is stored besides key and answer. */
 struct cache_fill {
 	const struct cache_policy *policy;
-	uint64_t cost_us; /* what fetching it took: for the early refresh; 0: not known, never early */
-	uint64_t now_us;
+	uint64_t cost_us;                /* what fetching it took: for the early refresh; 0: not known, never early */
+	uint64_t asked_us;               /* when its provider was asked */
+	uint64_t now_us;                 /* when it had answered */
 	const struct cache_epoch *epoch; /* NULL: nothing can have been purged since it was fetched */
 	const struct purge_tags *tags;
 };
@@ -161,8 +162,8 @@ void cache_refreshed(struct entry *entry);
 /* Drop what has gone past its grace, in short steps, some 16,000 at most; called by one worker about once a second. */
 void cache_tick(struct cache *cache, uint64_t now_us);
 
-/* Whole seconds since the entry was stored / until it is stale under today's policy (0: within this second; negative:
- * it is stale). */
+/* Whole seconds since the entry's provider was asked, with the Age that it gave / until it is stale under today's policy
+ * (0: within this second; negative: it is stale). */
 uint64_t cache_age_s(const struct entry *entry, uint64_t now_us);
 int64_t cache_ttl_s(const struct entry *entry, const struct cache_policy *policy, uint64_t now_us);
 

@@ -26,4 +26,14 @@ struct cache_directives {
  * one. Numbers beyond 2^31 seconds count as 2^31. */
 bool cache_directives_parse(struct slice value, struct cache_directives *directives);
 
+/*
+ * Whether an answer of this age is new enough for who says this: the one place that knows, for what is kept and for a
+ * fetch under way. Its age counts from when its provider was asked, not from when it came (RFC 9111, 4.2.3): what has
+ * changed since then it does not know of.
+ */
+static inline bool cache_directives_accept_age(const struct cache_directives *directives, uint64_t age_us)
+{
+	return !directives->no_cache && (!directives->has_max_age || age_us <= directives->max_age_us);
+}
+
 #endif

@@ -28,7 +28,8 @@ struct entry {
 	uint32_t cost_us;      /* c: what fetching it took; 0: not known */
 	struct key *key;       /* c: owned reference */
 	struct answer *answer; /* c: owned reference */
-	uint64_t stored_us;    /* c: when the provider had answered, less the Age it gave */
+	uint64_t made_us;      /* c: when the provider was asked, less the Age it gave: its age counts from here */
+	uint64_t stored_us;    /* c: when the provider had answered: the policy's times count from here */
 	uint64_t put_us;       /* c: when it came into this memory */
 	uint64_t number;       /* c: the largest of purges that was known before it was fetched: see purges.h */
 	atomic_uint_fast64_t evaluated; /* a: up to which event of purges it has been held against them */

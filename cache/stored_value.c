@@ -27,7 +27,7 @@ struct head {
 	uint8_t format, flags;
 	uint64_t checksum; /* of format, flags and all that follows */
 	uint8_t digest[KEY_DIGEST_BYTES];
-	uint64_t stored_us, fresh_us, revalidate_us, error_us; /* wall clock */
+	uint64_t made_us, stored_us, fresh_us, revalidate_us, error_us; /* wall clock */
 	uint32_t key_len, held_len, body_at, body_len, full_len, retry_after_s, cost_us;
 	uint16_t upstream_status;
 	uint8_t word_len, type_len, detail_len;
@@ -89,6 +89,7 @@ static struct head head_of(const struct entry *entry, const struct stored_clock 
 	struct head head = {
 		.format = STORED_FORMAT,
 		.flags = answer->json ? FLAG_JSON : 0,
+		.made_us = htole64(stored_wall_us(entry->made_us, clock)),
 		.stored_us = htole64(stored_wall_us(entry->stored_us, clock)),
 		.fresh_us = htole64(stored_wall_us(entry->fresh_until_us, clock)),
 		.revalidate_us = htole64(stored_wall_us(entry->revalidate_until_us, clock)),
@@ -149,6 +150,7 @@ static void read_head(struct slice bytes, struct head *head)
 {
 	memcpy(head, bytes.at, sizeof *head);
 	head->checksum = le64toh(head->checksum);
+	head->made_us = le64toh(head->made_us);
 	head->stored_us = le64toh(head->stored_us);
 	head->fresh_us = le64toh(head->fresh_us);
 	head->revalidate_us = le64toh(head->revalidate_us);
@@ -193,8 +195,8 @@ static bool lengths_add_up(const struct head *head, size_t stored_len)
 
 static bool times_add_up(const struct head *head)
 {
-	return head->stored_us <= head->fresh_us && head->fresh_us <= head->revalidate_us &&
-	       head->fresh_us <= head->error_us;
+	return head->made_us <= head->stored_us && head->stored_us <= head->fresh_us &&
+	       head->fresh_us <= head->revalidate_us && head->fresh_us <= head->error_us;
 }
 
 static enum stored_fault take_apart(struct slice bytes, struct parts *parts)
@@ -306,6 +308,7 @@ static enum stored_fault settle_times(struct head *head, const struct stored_clo
 	uint64_t ahead = head->stored_us > clock->wall_us ? head->stored_us - clock->wall_us : 0;
 	if (ahead > SKEW_MAX_US)
 		return STORED_CLOCK;
+	head->made_us -= ahead < head->made_us ? ahead : head->made_us;
 	head->stored_us -= ahead;
 	head->fresh_us -= ahead;
 	head->revalidate_us -= ahead;
@@ -329,6 +332,7 @@ static enum stored_fault make_entry(struct parts *parts, struct key *key, const 
 	if (!*entry)
 		return STORED_NO_MEMORY;
 	(*entry)->cost_us = parts->head.cost_us;
+	(*entry)->made_us = from_wall(parts->head.made_us, clock);
 	(*entry)->stored_us = from_wall(parts->head.stored_us, clock);
 	(*entry)->number = generation_of(&parts->head);
 	(*entry)->fresh_until_us = from_wall(parts->head.fresh_us, clock);

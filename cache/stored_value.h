@@ -20,7 +20,7 @@ struct stored_clock {
 };
 
 /* Of the layout below: raised with every change, and part of what exports say of themselves. */
-enum { STORED_FORMAT = 1 };
+enum { STORED_FORMAT = 2 };
 
 enum stored_fault {
 	STORED_OK,
@@ -57,7 +57,7 @@ enum stored_fault stored_value_read(struct slice bytes, const struct stored_cloc
 uint64_t stored_wall_us(uint64_t at_us, const struct stored_clock *clock);
 
 /* Whether a value's first STORED_HEAD_BYTES say that it is this entry, not one stored before or after it. */
-enum { STORED_HEAD_BYTES = 120 };
+enum { STORED_HEAD_BYTES = 128 };
 bool stored_value_is_of(struct slice start, const struct entry *entry, const struct stored_clock *clock);
 
 #endif

@@ -31,13 +31,21 @@ struct tier_lookup {
 	uint8_t seen[8];       /* the tier's: which value the last look-up has found; zeros: none */
 };
 
+/* How an answer is stored. */
+enum {
+	TIER_RELEASES = 1, /* the claim of its fetch too, in one */
+	/* its look-up failed: what is there may be what nobody can read in time. It is stored even if the tier is left
+	 * alone just now, or nothing would ever take the place of that */
+	TIER_REPLACES = 2
+};
+
 struct tier;
 
 struct tier_kind {
 	enum cache_tier label; /* of metrics, and of Cache-Status' detail */
 	bool (*get)(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us);
 	void (*cancel)(struct tier *tier, struct tier_lookup *lookup);
-	bool (*put)(struct tier *tier, struct entry *entry, bool releases, uint64_t now_us);
+	bool (*put)(struct tier *tier, struct entry *entry, unsigned how, uint64_t now_us);
 	bool (*remove)(struct tier *tier, const uint8_t *digest, uint64_t now_us);
 	/* NULL: nobody shares it */
 	bool (*claim)(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us);
@@ -69,12 +77,12 @@ static inline void tier_cancel(struct tier *tier, struct tier_lookup *lookup)
 		tier->kind->cancel(tier, lookup);
 }
 
-/* Store until its entry_gone_us, and `releases` the claim of its fetch, in one. What becomes of it nobody is told.
- * False: it will not be stored, and a claim is still there. A reference is taken if need be. */
-static inline bool tier_put(struct tier *tier, struct entry *entry, bool releases, uint64_t now_us)
+/* Store until its entry_gone_us; `how` is TIER_RELEASES and TIER_REPLACES, or neither. What becomes of it nobody is
+ * told. False: it will not be stored, and a claim is still there. A reference is taken if need be. */
+static inline bool tier_put(struct tier *tier, struct entry *entry, unsigned how, uint64_t now_us)
 {
 	assert_owner(tier->owner);
-	return tier->kind->put(tier, entry, releases, now_us);
+	return tier->kind->put(tier, entry, how, now_us);
 }
 
 /* Drop what is stored under a key's digest (KEY_DIGEST_BYTES). False: it may stay there, for now nothing can be done.

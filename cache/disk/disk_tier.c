@@ -137,11 +137,11 @@ static uint64_t disk_deadline(const struct tier *base)
 	return first ? first->until_us : CLOCK_NEVER;
 }
 
-static bool disk_put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
+static bool disk_put(struct tier *base, struct entry *entry, unsigned how, uint64_t now_us)
 {
 	struct disk_tier *tier = tier_of(base);
 	enum disk_skip skip;
-	(void)releases;
+	(void)how;
 	(void)now_us;
 	if (disk_keep(tier->disk, entry, &skip))
 		return true;

@@ -370,10 +370,11 @@ static void redis_cancel(struct tier *base, struct tier_lookup *lookup)
 	give_back(operation);
 }
 
-static bool redis_put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
+static bool redis_put(struct tier *base, struct entry *entry, unsigned how, uint64_t now_us)
 {
 	struct redis_tier *tier = tier_of(base);
-	if (entry_gone_us(entry) < now_us + CLOCK_US_PER_MS || !is_usable(tier))
+	bool anyway = how & TIER_REPLACES && redis_connection_is_up(tier->connection);
+	if (entry_gone_us(entry) < now_us + CLOCK_US_PER_MS || !(anyway || is_usable(tier)))
 		return false;
 	if (!redis_tier_encode(tier, entry)) {
 		/* what is there is outdated all the same */
@@ -384,7 +385,7 @@ static bool redis_put(struct tier *base, struct entry *entry, bool releases, uin
 	struct operation *operation = take_operation(tier, REDIS_COMMAND_SET, now_us);
 	if (operation) {
 		operation->entry = entry_ref(entry);
-		operation->releases = releases;
+		operation->releases = how & TIER_RELEASES;
 		operation->encoded = true;
 		memcpy(operation->digest, entry->key->digest, sizeof operation->digest);
 		if (launch_operation(operation))

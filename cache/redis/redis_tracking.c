@@ -166,9 +166,9 @@ static void settle_session(struct redis_tracking *tracking)
 static void verify_entry(struct redis_tracking *tracking, struct entry *entry, uint64_t now_us)
 {
 	char key[REDIS_KEY_BYTES];
-	_Static_assert(STORED_HEAD_BYTES == 120, "as GETRANGE asks for");
+	_Static_assert(STORED_HEAD_BYTES == 128, "as GETRANGE asks for");
 	const struct slice argv[] = { SLICE("GETRANGE"), redis_key(tracking->settings->prefix, entry->key->digest, key),
-				      SLICE("0"), SLICE("119") };
+				      SLICE("0"), SLICE("127") };
 	struct redis_job *job = redis_job_take(tracking, JOB_VERIFY);
 	if (job) {
 		job->entry = entry_ref(entry);

@@ -267,7 +267,7 @@ static void take_entry(struct worker *worker, struct entry *entry, struct import
 		break;
 	}
 	if (worker->tier)
-		tier_put(worker->tier, entry, false, loop_now(worker->loop)); /* what becomes of it is counted there */
+		tier_put(worker->tier, entry, 0, loop_now(worker->loop)); /* what becomes of it is counted there */
 }
 
 static void take_line(struct worker *worker, struct slice line, struct imported *imported)

@@ -98,12 +98,20 @@ void dispatch_send_home(struct dispatch *dispatch, struct call *call, struct ans
 static bool store_answer(struct worker *worker, struct fetch *fetch, struct answer *answer,
 			 const struct batch_facts *facts)
 {
-	const struct cache_fill fill = { &fetch->tool->cache, facts->waited_us + facts->upstream_us,
-					 loop_now(worker->loop), &fetch->epoch, &worker->tags };
+	uint64_t now_us = loop_now(worker->loop);
+	const struct cache_fill fill = {
+		.policy = &fetch->tool->cache,
+		.cost_us = facts->waited_us + facts->upstream_us,
+		.asked_us = facts->left_us ? facts->left_us : now_us,
+		.now_us = now_us,
+		.epoch = &fetch->epoch,
+		.tags = &worker->tags,
+	};
 	struct entry *entry;
 	bool drop, stored = cache_store_entry(worker->gateway->cache, fetch->flight.key, answer, &fill, worker->meter,
 					      &entry, &drop);
-	if (worker->tier && entry && tier_put(worker->tier, entry, fetch->leased == worker->tier, fill.now_us)) {
+	unsigned how = (fetch->leased == worker->tier ? TIER_RELEASES : 0) | (fetch->lookup.failed ? TIER_REPLACES : 0);
+	if (worker->tier && entry && tier_put(worker->tier, entry, how, fill.now_us)) {
 		stored = true;
 		fetch->leased = NULL; /* the others find the answer instead */
 	}
@@ -343,12 +351,17 @@ static bool is_invalidated(struct dispatch *dispatch, struct fetch *fetch)
 }
 
 /*
- * The caller wants an answer that was made after he asked (he may have written something just before), and its provider
- * has been asked already. The other way round who comes next may join his. A refresh wants any newer one.
+ * Its provider was asked too long ago for this caller: before he asked, if he wants a new answer (he may have written
+ * something just before), or longer ago than his max-age. The other way round who comes next may join his. A refresh
+ * wants any newer one.
  */
 static bool is_too_early(struct dispatch *dispatch, struct fetch *fetch, const struct call *call)
 {
-	if (!call->directives.no_cache || call->refreshes || fetch->looking || !batch_item_is_travelling(&fetch->item))
+	uint64_t left_us = fetch->looking ? CLOCK_NEVER : batch_item_left_us(&fetch->item);
+	if (call->refreshes || left_us == CLOCK_NEVER)
+		return false;
+	uint64_t lands_us = loop_now(dispatch->worker->loop) + 1; /* not yet, that is */
+	if (cache_directives_accept_age(&call->directives, lands_us > left_us ? lands_us - left_us : 1))
 		return false;
 	set_apart(dispatch, fetch);
 	return true;
@@ -474,19 +487,18 @@ static void lead_fetch(struct dispatch *dispatch, struct call *call, bool shared
 		dispatch_depart(dispatch, fetch, now_us);
 }
 
-/* Between the home worker's look and the call's arrival here a flight may have completed. */
+/* Between the home worker's look and the call's arrival here a flight may have completed, which he may have. */
 static bool completed_meanwhile(struct dispatch *dispatch, struct call *call)
 {
-	const struct cache_directives directives = { 0 };
 	struct worker *worker = dispatch->worker;
 	if (!tool_is_cached(call->tool) || call->source != SOURCE_MISS)
 		return false;
-	const struct cache_ask ask = { &call->tool->cache, &directives, &worker->tags, loop_now(worker->loop) };
+	const struct cache_ask ask = { &call->tool->cache, &call->directives, &worker->tags, loop_now(worker->loop) };
 	struct cache_found found = cache_find(worker->gateway->cache, call->key, &ask, NULL);
-	/* An older entry the caller has seen, and not wanted (max-age=0, say). */
+	if (found.refresh) /* the next one may begin it */
+		cache_refreshed(found.entry);
+	/* An older entry the caller has seen, and not wanted. */
 	if (found.decision != CACHE_DECISION_HIT || found.entry->put_us < call->started_us) {
-		if (found.refresh)
-			cache_refreshed(found.entry);
 		entry_unref(found.entry);
 		return false;
 	}

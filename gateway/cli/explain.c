@@ -104,9 +104,11 @@ static void put_time(struct buf *out, const char *what, uint64_t time_us)
 
 static void put_cache(struct buf *out, const struct config *config, const struct tool *tool)
 {
-	if (!tool_is_cached(tool)) {
+	bool somewhere = config->generation.memory_bytes || config->generation.redis || config->disk;
+	if (!tool_is_cached(tool) || !somewhere) {
 		buf_printf(out, "  cache      nothing is kept: %s\n",
-			   !tool_is_repeatable(tool) ? "only answers of read_only or idempotent tools are"
+			   tool_is_cached(tool) ? "cache.memory.size is 0, and there is neither Redis nor a disk tier"
+			   : !tool_is_repeatable(tool) ? "only answers of read_only or idempotent tools are"
 			   : tool->cache.negative_ttl_us
 				   ? "cache.ttl is not set, and without it cache.negative_ttl keeps nothing"
 				   : "cache.ttl is not set");
@@ -117,8 +119,16 @@ static void put_cache(struct buf *out, const struct config *config, const struct
 	put_time(out, "then served while it is fetched anew for", tool->cache.stale_while_revalidate_us);
 	put_time(out, "if the provider fails for", tool->cache.stale_if_error_us);
 	put_time(out, "refusals of the tool for", tool->cache.negative_ttl_us);
-	buf_printf(out, "\n    in         memory%s%s\n", config->generation.redis ? ", Redis" : "",
-		   config->disk ? ", disk" : "");
+	const char *const places[] = { config->generation.memory_bytes ? "memory" : NULL,
+				       config->generation.redis ? "Redis" : NULL, config->disk ? "disk" : NULL };
+	const char *comma = "";
+	buf_put_text(out, "\n    in         ");
+	for (size_t i = 0; i < countof(places); i++)
+		if (places[i]) {
+			buf_printf(out, "%s%s", comma, places[i]);
+			comma = ", ";
+		}
+	buf_put_char(out, '\n');
 	if (tool->tag_count) {
 		buf_put_text(out, "    tags       ");
 		put_names(out, tool->tags, tool->tag_count);

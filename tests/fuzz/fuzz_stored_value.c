@@ -47,7 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(bytes + CHECKSUM_AT, &checksum, sizeof checksum);
 	}
 	if (stored_value_decode((struct slice){ bytes, len }, key, &now, &entry) == STORED_OK) {
-		must(entry->stored_us <= entry->fresh_until_us && entry->stored_us <= now.now_us);
+		must(entry->made_us <= entry->stored_us && entry->stored_us <= entry->fresh_until_us &&
+		     entry->stored_us <= now.now_us);
 		must(entry->fresh_until_us <= entry->revalidate_until_us);
 		write_and_read_again(entry);
 	}

@@ -17,7 +17,8 @@ from test_fleet import TAGGED, in_memory, key_of, purge
 from test_redis import detail, stored, tier, up, values
 
 needs_redis = pytest.mark.skipif(SERVER is None, reason="no redis-server")
-PURGED_AT = 120 - 7  # of the number of purges in a stored value's head
+HEAD_BYTES = 128
+PURGED_AT = HEAD_BYTES - 7  # of the number of purges in a stored value's head
 DAY = {"cached": {"cache": {"ttl": "30d", "scope": "shared"}}}
 
 
@@ -292,7 +293,7 @@ def forge(redis, name, change):
 @needs_redis
 def test_a_number_that_nobody_has_heard_of_is_refused(start, redis, provider):
     up(start({**tier(redis.url), **TAGGED})).call("cached", {"q": 1})
-    forge(redis, stored(redis)[0], lambda value: value.__setitem__(slice(PURGED_AT, 120), b"\xff" * 7))
+    forge(redis, stored(redis)[0], lambda value: value.__setitem__(slice(PURGED_AT, HEAD_BYTES), b"\xff" * 7))
     assert verdict(up(start({**tier(redis.url), **TAGGED})).call("cached", {"q": 1})) == "miss"
 
 

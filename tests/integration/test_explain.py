@@ -15,6 +15,8 @@ def explain(tmp_path, provider):
         base = standard(provider)
         for name, changes in (document or {}).get("tools", {}).items():
             base["tools"].setdefault(name, {}).update(changes)
+        if document and "cache" in document:
+            base["cache"] = document["cache"]
         path = tmp_path / "explain.yaml"
         path.write_text(yaml.safe_dump(json.loads(json.dumps(base))))
         return jitney("explain", "-c", path, tool)
@@ -39,6 +41,15 @@ def test_a_tool_with_effects_has_no_flight_and_no_cache(explain):
 def test_what_keeps_nothing_is_not_told_as_kept(explain):
     done = explain("cached", {"tools": {"cached": {"cache": {"ttl": "0", "negative_ttl": "10s"}}}})
     assert "nothing is kept: cache.ttl is not set" in done.stdout and "cache key" not in done.stdout, done.stdout
+
+
+def test_where_it_is_kept_is_told_as_it_is(explain):
+    redis = {"redis": {"url": "redis://127.0.0.1:1"}}
+    assert "    in         memory\n" in explain("cached").stdout
+    assert "    in         memory, Redis\n" in explain("cached", {"cache": redis}).stdout
+    assert "    in         Redis\n" in explain("cached", {"cache": {"memory": {"size": 0}, **redis}}).stdout
+    done = explain("cached", {"cache": {"memory": {"size": 0}}})
+    assert "nothing is kept: cache.memory.size is 0" in done.stdout and "cache key" not in done.stdout, done.stdout
 
 
 def test_the_lane_is_told_as_it_is(tmp_path):

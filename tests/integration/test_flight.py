@@ -131,3 +131,15 @@ def test_no_cache_does_not_join_an_older_flight_wrongly(gateway, provider, later
     provider.release()
     assert first.result(20).status == second.result(20).status == 200
     assert len(provider.calls) == 2
+
+
+def test_max_age_joins_no_flight_that_is_older(gateway, provider, later):
+    """An answer's age counts from when its provider was asked, whether or not it has come yet."""
+    provider.hold()
+    first = later(gateway.call, "cached")
+    provider.until_deliveries(1)
+    others = [later(gateway.call, "cached", None, Cache_Control=control) for control in ("max-age=0", "max-age=600")]
+    until(lambda: gateway.metrics().sum("in_flight_requests") == 3, "all wait")
+    provider.release()
+    assert {reply.status for reply in [first.result(20), *(other.result(20) for other in others)]} == {200}
+    assert len(provider.calls) == 2

@@ -172,17 +172,24 @@ def test_a_stale_unix_socket_is_taken_over(start, tmp_path):
         assert connection.request("GET", "/healthz").status == 200
 
 
-def test_a_draining_gateway_leaves_its_successors_unix_socket_alone(start, provider, later, tmp_path):
+@pytest.mark.parametrize("comes", ["before it drains", "while it drains"])
+def test_a_draining_gateway_leaves_its_successors_unix_socket_alone(start, provider, tmp_path, comes):
+    """One that comes before has taken a name that somebody else has removed: the old one still thinks that it is its own."""
     path = tmp_path / "jitney.sock"
     old = start({"listen": f"unix:{path}"})
     provider.hold()
     with Raw(path) as connection:
         connection.send(CALL)
         provider.until_deliveries(1)
-        old.signal(signal.SIGTERM)
         old.ended_by_test = True
-        until(lambda: not path.exists(), "the name is free")
-        new = start({"listen": f"unix:{path}"})
+        if comes == "before it drains":
+            path.unlink()
+            new = start({"listen": f"unix:{path}"})
+            old.signal(signal.SIGTERM)
+        else:
+            old.signal(signal.SIGTERM)
+            until(lambda: not path.exists(), "the name is free")
+            new = start({"listen": f"unix:{path}"})
         provider.release()
         assert connection.reply().status == 200
     assert old.wait() == 0

@@ -419,6 +419,20 @@ def test_damaged_values_are_misses_and_deleted(start, redis, provider):
     assert verdict(reader.call("cached", {"q": 2})) == "miss"
 
 
+def test_what_cannot_be_read_in_time_is_replaced_all_the_same(start, redis, provider):
+    """A stranger's value so large that its look-up is late: Redis is left alone for a while then, and so it would stay there."""
+    writer = up(start({**tier(redis.url), "workers": 1}))
+    writer.call("cached", {"q": 1})
+    key = stored(redis)[0]
+    redis.ask("SET", key, "of a stranger")
+    reader = up(start({"workers": 1, "cache": {"memory": {"size": 0}, "redis": tier(redis.url)["cache"]["redis"]}}))
+    redis.freeze()
+    assert verdict(reader.call("cached", {"q": 1})) == "miss"
+    assert reader.metrics().sum("redis_breaker_open_workers") == 1
+    redis.thaw()
+    until(lambda: redis.ask("GET", key) != b"of a stranger", "it has made room")
+
+
 # ---- where it is ----
 
 def test_a_unix_socket(start, tmp_path, run_redis):

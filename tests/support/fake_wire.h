@@ -44,9 +44,9 @@ void wire_end(struct http_exchange *exchange, enum exchange_end end);
 
 /* What the test notes of a request under way; zeros as it sets out. */
 struct wire_note {
-	uint64_t moment;
-	struct buf rest;       /* of its answer, to be said later; freed with the request */
-	enum exchange_end end; /* and then */
+	uint64_t moment, moment_us; /* when it set out, by whoever counts moments, and by the clock */
+	struct buf rest;            /* of its answer, to be said later; freed with the request */
+	enum exchange_end end;      /* and then */
 };
 struct wire_note *wire_note(struct http_exchange *exchange);
 

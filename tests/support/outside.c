@@ -250,7 +250,7 @@ static void cancel(struct tier *base, struct tier_lookup *lookup)
 	take_out(tier, n);
 }
 
-static bool put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
+static bool put(struct tier *base, struct entry *entry, unsigned how, uint64_t now_us)
 {
 	const struct stored_clock clock = outside_clock();
 	struct way *way = send_way(of(base), now_us);
@@ -258,7 +258,7 @@ static bool put(struct tier *base, struct entry *entry, bool releases, uint64_t 
 		return false;
 	way->what = WAY_PUT;
 	way->key = key_ref(entry->key);
-	way->releases = releases;
+	way->releases = how & TIER_RELEASES;
 	if (stored_value_encode(entry, outside_roll(2) ? 16 : 0, &clock, &way->bytes))
 		return true;
 	take_out(of(base), of(base)->count - 1);

@@ -32,7 +32,7 @@ struct letter {
 
 /* The other gateway's fetch: it stores what it got, if it may. */
 struct others_fetch {
-	uint64_t due_us, number;
+	uint64_t asked_us, due_us, number;
 	struct key *key; /* owned */
 	struct answer *answer;
 };
@@ -325,8 +325,9 @@ static void others_fetch(void)
 	entry_unref(known);
 	if (!answer)
 		return;
-	fleet.fetches[fleet.fetch_count++] = (struct others_fetch){ clock.now_us + outside_roll(OUTSIDE_LATE_US),
-								    fleet.others_number, key_ref(value->key), answer };
+	fleet.fetches[fleet.fetch_count++] =
+		(struct others_fetch){ clock.now_us, clock.now_us + outside_roll(OUTSIDE_LATE_US), fleet.others_number,
+				       key_ref(value->key), answer };
 }
 
 static void others_store(const struct others_fetch *fetch)
@@ -337,6 +338,7 @@ static void others_store(const struct others_fetch *fetch)
 	assert(entry);
 	truth_say_now(answer_body(fetch->answer), clock.now_us);
 	entry->number = fetch->number;
+	entry->made_us = fetch->asked_us;
 	entry->stored_us = clock.now_us;
 	entry->fresh_until_us = clock.now_us + (1 + outside_roll(20)) * CLOCK_US_PER_S;
 	entry->revalidate_until_us = entry->fresh_until_us + outside_roll(10) * CLOCK_US_PER_S;

@@ -58,6 +58,7 @@ static void on_begin(struct http_exchange *exchange)
 	const struct speech *speech = speech_at(exchange->url);
 	struct heard heard;
 	wire_note(exchange)->moment = truth_moment();
+	wire_note(exchange)->moment_us = clock_now_us();
 	assert_non_null(speech);
 	if (exchange->connect_only)
 		return;
@@ -142,8 +143,8 @@ static const char *put_item(struct buf *out, const struct speech *speech, const 
 			    const struct heard *heard, size_t n, const char *between)
 {
 	const struct heard_call *call = &heard->calls[n];
-	uint64_t moment = wire_note((struct http_exchange *)(uintptr_t)exchange)->moment;
-	uint64_t fetch = truth_say(call->question, call->caller, moment, clock_now_us());
+	const struct wire_note *note = wire_note((struct http_exchange *)(uintptr_t)exchange);
+	uint64_t fetch = truth_say(call->question, call->caller, note->moment, note->moment_us);
 	truth_fetch(fetch)->moved = speech_is_moved(exchange->url);
 	buf_put_text(out, between);
 	speech_put_item(speech, heard, n, fetch, out);

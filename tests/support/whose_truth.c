@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 struct truth_purge {
 	struct purge_scope scope; /* slices into text */
 	char text[PURGE_TEXT_BYTES];
@@ -78,11 +80,12 @@ static void *grow(void *array, size_t count, size_t *room, size_t each)
 	return array;
 }
 
-uint64_t truth_say(uint64_t question, uint64_t caller, uint64_t begun, uint64_t said_us)
+uint64_t truth_say(uint64_t question, uint64_t caller, uint64_t begun, uint64_t asked_us)
 {
 	fetches = grow(fetches, fetch_count, &fetch_room, sizeof *fetches);
-	fetches[fetch_count] =
-		(struct truth_fetch){ .question = question, .caller = caller, .begun = begun, .said_us = said_us };
+	fetches[fetch_count] = (struct truth_fetch){
+		.question = question, .caller = caller, .begun = begun, .asked_us = asked_us, .said_us = clock_now_us()
+	};
 	return FIRST_FETCH + fetch_count++;
 }
 

@@ -51,6 +51,7 @@ uint64_t truth_moment(void);
 struct truth_fetch {
 	uint64_t question, caller; /* caller 0: not told */
 	uint64_t begun;            /* when the request had set out */
+	uint64_t asked_us;         /* the same by the clock */
 	uint64_t said_us;
 	uint64_t delivered;        /* when a tier outside gave it out last; 0: never */
 	bool damaged;              /* it was not what the provider meant to say */
@@ -58,8 +59,8 @@ struct truth_fetch {
 	bool reuse_said, no_stale; /* the answer's headers spoke of its reuse */
 	uint64_t reuse_us, age_us; /* likewise: for how long, and how old it was */
 };
-/* A new one; returns the number that stands for it. */
-uint64_t truth_say(uint64_t question, uint64_t caller, uint64_t begun, uint64_t said_us);
+/* A new one, which is being said now; returns the number that stands for it. */
+uint64_t truth_say(uint64_t question, uint64_t caller, uint64_t begun, uint64_t asked_us);
 /* All that stand in this text are being said now. */
 void truth_say_now(struct slice text, uint64_t now_us);
 /* NULL: there is no such number. */

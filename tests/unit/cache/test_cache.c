@@ -25,7 +25,7 @@ static const uint64_t stored_us = 1000 * S;
 static bool store(struct fixture *fixture, struct key *key, const struct cache_policy *policy)
 {
 	struct answer *answer = answer_result(SLICE("{\"t\":1}"), true, NULL);
-	const struct cache_fill fill = { policy, 0, stored_us, NULL, &ask_no_tags };
+	const struct cache_fill fill = { policy, 0, stored_us, stored_us, NULL, &ask_no_tags };
 	bool stored = store_answer(fixture->cache, key, answer, &fill, fixture->meter);
 	answer_unref(answer);
 	return stored;
@@ -91,6 +91,30 @@ static void max_age_and_min_fresh_ask_for_something_fresher(void **state)
 	assert_int_equal(decision_at(fixture, "", 101 * S), CACHE_DECISION_STALE);
 	assert_int_equal(decision_at(fixture, "max-age=1000", 101 * S), CACHE_DECISION_MISS);
 	assert_int_equal(decision_at(fixture, "min-fresh=1", 101 * S), CACHE_DECISION_MISS);
+}
+
+/* A fetch of 7 s, of what a cache on the way had had for 20 s: it is that old as it comes, and may be kept for as long
+ * as any other. */
+static void age_counts_from_when_the_provider_was_asked(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct cache_policy policy = { 10 * S, 0, 0, 0, 0, true };
+	struct answer *answer = answer_result(SLICE("1"), true, NULL);
+	const struct cache_fill fill = { &policy, 0, stored_us - 7 * S, stored_us, NULL, &ask_no_tags };
+	answer->age_s = 20;
+	assert_true(store_answer(fixture->cache, fixture->key, answer, &fill, fixture->meter));
+	answer_unref(answer);
+	const struct cache_directives any = { 0 }, young = directives_of("max-age=30");
+	for (unsigned s = 0; s < 8; s++) {
+		const struct cache_ask ask = { &policy, &any, &ask_no_tags, stored_us + s * S };
+		struct cache_found found = cache_find(fixture->cache, fixture->key, &ask, NULL);
+		assert_int_equal(found.decision, CACHE_DECISION_HIT);
+		assert_int_equal(cache_age_s(found.entry, stored_us + s * S), 27 + s);
+		entry_unref(found.entry);
+		found = ask_cache(fixture->cache, fixture->key, &young, stored_us + s * S, NULL);
+		assert_int_equal(found.decision, s <= 3 ? CACHE_DECISION_HIT : CACHE_DECISION_MISS);
+		entry_unref(found.entry);
+	}
 }
 
 static void max_stale_takes_what_is_kept_as_stale_as_it_says(void **state)
@@ -186,7 +210,7 @@ static void only_good_answers_with_a_ttl_are_stored(void **state)
 	struct fixture *fixture = *state;
 	const struct cache_policy policy = { .ttl_us = 100 * S };
 	const struct cache_policy none = { 0, 10 * S, 10 * S, .negative_ttl_us = 10 * S };
-	const struct cache_fill fill = { &policy, 0, stored_us, NULL, &ask_no_tags };
+	const struct cache_fill fill = { &policy, 0, stored_us, stored_us, NULL, &ask_no_tags };
 	struct answer *error = answer_error(OUTCOME_UPSTREAM_ERROR, "no");
 	assert_false(store_answer(fixture->cache, fixture->key, error, &fill, fixture->meter));
 	assert_false(store(fixture, fixture->key, &none));
@@ -241,7 +265,9 @@ static void age_and_ttl_are_whole_seconds(void **state)
 {
 	(void)state;
 	struct answer *answer = answer_result(SLICE("1"), true, NULL);
-	const struct entry entry = { .answer = answer, .stored_us = 10 * S, .fresh_until_us = 20 * S };
+	const struct entry entry = {
+		.answer = answer, .made_us = 10 * S, .stored_us = 10 * S, .fresh_until_us = 20 * S
+	};
 	assert_int_equal(cache_age_s(&entry, 9 * S), 0);
 	assert_int_equal(cache_age_s(&entry, 11 * S - 1), 0);
 	assert_int_equal(cache_age_s(&entry, 12 * S), 2);
@@ -405,7 +431,7 @@ static void out_of_memory_a_cache_is_not_made_and_an_answer_not_stored(void **st
 {
 	struct fixture *fixture = *state;
 	const struct cache_policy policy = { .ttl_us = 100 * S };
-	const struct cache_fill fill = { &policy, 0, stored_us, NULL, &ask_no_tags };
+	const struct cache_fill fill = { &policy, 0, stored_us, stored_us, NULL, &ask_no_tags };
 	struct cache *cache = NULL;
 	for (size_t nth = 1; !cache; nth++) {
 		alloc_fail_at(nth);
@@ -481,6 +507,7 @@ int main(void)
 		WITH_CACHE(an_answer_is_fresh_to_the_microsecond),
 		WITH_CACHE(no_store_and_no_cache_bypass),
 		WITH_CACHE(max_age_and_min_fresh_ask_for_something_fresher),
+		WITH_CACHE(age_counts_from_when_the_provider_was_asked),
 		WITH_CACHE(max_stale_takes_what_is_kept_as_stale_as_it_says),
 		WITH_CACHE(exactly_one_caller_refreshes_until_it_has_ended),
 		WITH_CACHE(a_caller_that_wants_no_fetch_starts_no_refresh),

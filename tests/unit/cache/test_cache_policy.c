@@ -29,7 +29,7 @@ static int setup(void **state)
 /* Takes the answer. */
 static bool store(struct fixture *fixture, struct answer *answer, uint64_t cost_us)
 {
-	const struct cache_fill fill = { &fixture->policy, cost_us, stored_us, NULL, &ask_no_tags };
+	const struct cache_fill fill = { &fixture->policy, cost_us, stored_us, stored_us, NULL, &ask_no_tags };
 	bool stored = store_answer(fixture->cache, fixture->key, answer, &fill, fixture->meter);
 	answer_unref(answer);
 	return stored;

@@ -20,7 +20,7 @@ static struct entry *entry_of(const char *arguments, uint64_t lives_us)
 	struct answer *answer = answer_result(SLICE("{\"a\":[1,2,3]}"), true, NULL);
 	struct entry *entry = entry_new(key, answer);
 	uint64_t now_us = clock_now_us();
-	entry->stored_us = now_us - 1000;
+	entry->made_us = entry->stored_us = now_us - 1000;
 	entry->fresh_until_us = entry->revalidate_until_us = entry->error_until_us = now_us + lives_us;
 	answer_unref(answer);
 	key_unref(key);

@@ -24,6 +24,7 @@ static struct entry *entry_of(struct answer *answer)
 	struct key *key = key_of_id(7);
 	struct entry *entry = entry_new(key, answer);
 	assert_non_null(entry);
+	entry->made_us = now.now_us - 15 * CLOCK_US_PER_S;
 	entry->stored_us = now.now_us - 10 * CLOCK_US_PER_S;
 	entry->fresh_until_us = now.now_us + 60 * CLOCK_US_PER_S;
 	entry->revalidate_until_us = now.now_us + 90 * CLOCK_US_PER_S;
@@ -59,6 +60,7 @@ static struct entry *again(struct entry *entry, size_t compress)
 	assert_int_equal(read->answer->json, entry->answer->json);
 	assert_string_equal(read->answer->content_type, entry->answer->content_type);
 	assert_string_equal(read->answer->detail, entry->answer->detail);
+	assert_int_equal(read->made_us, entry->made_us);
 	assert_int_equal(read->stored_us, entry->stored_us);
 	assert_int_equal(read->fresh_until_us, entry->fresh_until_us);
 	assert_int_equal(read->revalidate_until_us, entry->revalidate_until_us);
@@ -194,11 +196,13 @@ static void clocks_that_differ_never_make_it_fresher(void **state)
 	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &clock, &read), STORED_OK);
 	assert_int_equal(read->fresh_until_us, clock.now_us + 30 * CLOCK_US_PER_S);
 	assert_int_equal(read->stored_us, clock.now_us - 40 * CLOCK_US_PER_S);
+	assert_int_equal(read->made_us, clock.now_us - 45 * CLOCK_US_PER_S);
 	entry_unref(read);
 	/* our clock is 40 s behind the writer's: it counts as stored now, and is fresh for its own 70 s */
 	clock = later(0, -40 * (int64_t)CLOCK_US_PER_S);
 	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &clock, &read), STORED_OK);
 	assert_int_equal(read->stored_us, clock.now_us);
+	assert_int_equal(read->made_us, clock.now_us - 5 * CLOCK_US_PER_S);
 	assert_int_equal(read->fresh_until_us, clock.now_us + 70 * CLOCK_US_PER_S);
 	entry_unref(read);
 	clock = later(0, -80 * (int64_t)CLOCK_US_PER_S);

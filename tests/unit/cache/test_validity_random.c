@@ -92,7 +92,7 @@ struct look_up {
 	bool busy, fetch; /* else a look-up in Redis */
 	unsigned key;
 	struct cache_epoch epoch;
-	uint64_t asked_step, due_us, read_us;
+	uint64_t asked_step, asked_us, due_us, read_us;
 	struct entry *entry; /* of a look-up: what Redis had */
 	bool read;
 };
@@ -131,14 +131,16 @@ static bool text_covers(const char *text, size_t len, unsigned key)
 	return purge_scope_covers(&scope, keys[key], &tags);
 }
 
-/* What may not be served, whatever the code thinks. `asked_step` is in the answer's body. */
+/* What may not be served, whatever the code thinks. When it was asked for is in the answer's body. */
 static void check_served(unsigned g, unsigned key, const struct entry *entry, const struct cache_ask *ask,
 			 enum cache_decision decision)
 {
 	struct slice body = answer_body(entry->answer);
-	char text[32] = "";
+	char text[48] = "";
 	memcpy(text, body.at, body.len < sizeof text ? body.len : sizeof text - 1);
-	uint64_t asked = strtoull(text, NULL, 10), age_us = now_us - entry->stored_us;
+	char *end;
+	uint64_t asked = strtoull(text + 1, &end, 10), asked_us = strtoull(end + 1, NULL, 10);
+	uint64_t age_us = now_us - entry->stored_us;
 	for (size_t i = 0; i < truth_count; i++) {
 		const struct purge_truth *purge = &truth[i];
 		bool known = purge->by == g || (purge->published_us != CLOCK_NEVER &&
@@ -154,7 +156,7 @@ static void check_served(unsigned g, unsigned key, const struct entry *entry, co
 	if (age_us > most_us)
 		fail_msg("step %llu: %llu us old, %llu allowed", (unsigned long long)step, (unsigned long long)age_us,
 			 (unsigned long long)most_us);
-	if (ask->directives->has_max_age && age_us > ask->directives->max_age_us)
+	if (ask->directives->has_max_age && now_us - asked_us > ask->directives->max_age_us)
 		fail_msg("step %llu: older than its caller wishes", (unsigned long long)step);
 	served++;
 }
@@ -310,7 +312,9 @@ static void ask(unsigned g, unsigned key)
 	struct look_up *look_up = &gateway->look_ups[draw(LOOK_UPS)];
 	if (look_up->busy)
 		return;
-	*look_up = (struct look_up){ .busy = true, .fetch = draw(3) == 0, .key = key, .asked_step = step };
+	*look_up = (struct look_up){
+		.busy = true, .fetch = draw(3) == 0, .key = key, .asked_step = step, .asked_us = now_us
+	};
 	look_up->epoch = cache_epoch_now(gateway->cache, keys[key]);
 	look_up->read_us = now_us + draw(200 * MS);
 	look_up->due_us = look_up->read_us + draw(400 * MS);
@@ -319,10 +323,13 @@ static void ask(unsigned g, unsigned key)
 static void complete(unsigned g, struct look_up *look_up)
 {
 	struct gateway *gateway = &gateways[g];
-	char text[32];
-	snprintf(text, sizeof text, "%llu", (unsigned long long)look_up->asked_step);
+	char text[48];
+	snprintf(text, sizeof text, "[%llu,%llu]", (unsigned long long)look_up->asked_step,
+		 (unsigned long long)look_up->asked_us);
 	struct answer *answer = answer_result(slice_of(text), true, NULL);
-	const struct cache_fill fill = { &gateway->policies[tool_of(look_up->key)], 0, now_us, &look_up->epoch, &tags };
+	const struct cache_fill fill = {
+		&gateway->policies[tool_of(look_up->key)], 0, look_up->asked_us, now_us, &look_up->epoch, &tags
+	};
 	struct entry *entry;
 	bool drop;
 	cache_store_entry(gateway->cache, keys[look_up->key], answer, &fill, NULL, &entry, &drop);

@@ -136,7 +136,7 @@ static struct entry *entry_for(const struct world *world, struct key *key, size_
 	uint64_t now_us = loop_now(world->loop);
 	answer_unref(answer);
 	free(body);
-	entry->stored_us = now_us;
+	entry->made_us = entry->stored_us = now_us;
 	entry->fresh_until_us = entry->revalidate_until_us = entry->error_until_us = now_us + 600 * CLOCK_US_PER_S;
 	return entry;
 }
@@ -146,7 +146,7 @@ static bool keep(struct world *world, const char *tool, unsigned number, size_t 
 {
 	struct key *key = key_for(world, tool, number);
 	struct entry *entry = entry_for(world, key, body_bytes);
-	bool kept = tier_put(world->tier, entry, false, loop_now(world->loop));
+	bool kept = tier_put(world->tier, entry, 0, loop_now(world->loop));
 	entry_unref(entry);
 	key_unref(key);
 	return kept;
@@ -536,7 +536,7 @@ static void without_memory_it_forgets(void **state)
 		struct entry *entry = entry_for(&world, key, 5000);
 		struct probe probe = { .lookup.done = note };
 		alloc_fail_at(n % 12 + 1);
-		tier_put(world.tier, entry, false, loop_now(world.loop));
+		tier_put(world.tier, entry, 0, loop_now(world.loop));
 		if (tier_get(world.tier, &probe.lookup, key, loop_now(world.loop)))
 			turn_until(&world, probe.ended);
 		entry_unref(probe.entry);
@@ -575,7 +575,7 @@ static void mixed_operations(void **state)
 			entry->number = epoch.number;
 			stored_us[number] = entry->stored_us;
 			cache_admit(world.cache, entry, &epoch, &ask_no_tags);
-			tier_put(world.tier, entry, false, loop_now(world.loop));
+			tier_put(world.tier, entry, 0, loop_now(world.loop));
 			entry_unref(entry);
 		} else if (chance % 16 == 5) {
 			stored_us[number] = 0;

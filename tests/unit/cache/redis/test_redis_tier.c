@@ -82,7 +82,7 @@ static struct entry *entry_of(const struct world *world, struct key *key)
 	struct entry *entry = entry_new(key, answer);
 	uint64_t now_us = loop_now(world->loop);
 	answer_unref(answer);
-	entry->stored_us = now_us;
+	entry->made_us = entry->stored_us = now_us;
 	entry->fresh_until_us = entry->revalidate_until_us = entry->error_until_us = now_us + 60 * CLOCK_US_PER_S;
 	return entry;
 }
@@ -118,7 +118,7 @@ static void what_is_put_is_found_until_it_is_removed(void **state)
 	assert_true(look(&world, &probe, key));
 	turn_until(&world, probe.ended);
 	assert_null(probe.entry);
-	assert_true(tier_put(world.tier, entry, false, loop_now(world.loop)));
+	assert_true(tier_put(world.tier, entry, 0, loop_now(world.loop)));
 	assert_true(look(&world, &probe, key)); /* behind the put, on the same connection */
 	turn_until(&world, probe.ended);
 	assert_non_null(probe.entry);
@@ -146,7 +146,7 @@ static void what_was_purged_since_is_found_to_be_so(void **state)
 	struct entry *entry = entry_of(&world, key);
 	const struct cache_directives none = { 0 };
 	const struct cache_ask ask = { &ask_any_policy, &none, &ask_no_tags, loop_now(world.loop) };
-	assert_true(tier_put(world.tier, entry, false, loop_now(world.loop)));
+	assert_true(tier_put(world.tier, entry, 0, loop_now(world.loop)));
 	const struct cache_epoch epoch = cache_epoch_now(world.cache, key);
 	assert_true(look(&world, &probe, key));
 	turn_until(&world, probe.ended);
@@ -217,7 +217,7 @@ static void memory_that_is_out_costs_misses(void **state)
 		return;
 	struct key *key = key_of_id(1);
 	struct entry *entry = entry_of(&world, key);
-	assert_true(tier_put(world.tier, entry, false, loop_now(world.loop)));
+	assert_true(tier_put(world.tier, entry, 0, loop_now(world.loop)));
 	bool found = false;
 	for (size_t n = 1; !found && n < 200; n++) {
 		turn_until(&world, is_up(&world));
@@ -229,7 +229,7 @@ static void memory_that_is_out_costs_misses(void **state)
 		}
 		found = found && alloc_count() < n;
 		alloc_reset();
-		tier_put(world.tier, entry, false, loop_now(world.loop));
+		tier_put(world.tier, entry, 0, loop_now(world.loop));
 	}
 	assert_true(found);
 	for (size_t n = 1;; n++) {

@@ -101,7 +101,7 @@ static struct entry *new_entry(uint64_t stored_us)
 	struct answer *answer = answer_result(SLICE("{\"a\":1}"), true, NULL);
 	struct entry *entry = entry_new(key, answer);
 	answer_unref(answer);
-	entry->stored_us = stored_us;
+	entry->made_us = entry->stored_us = stored_us;
 	entry->fresh_until_us = entry->revalidate_until_us = entry->error_until_us = stored_us + 600 * CLOCK_US_PER_S;
 	return entry;
 }
@@ -136,7 +136,7 @@ static void what_one_stores_leaves_the_other(void **state)
 		put(&sides[1], young ? CLOCK_US_PER_S / 10 : 100 * CLOCK_US_PER_S);
 		assert_true(has(&sides[1]));
 		struct entry *entry = new_entry(clock_now_us());
-		assert_true(tier_put(sides[0].tier, entry, false, loop_now(loop)));
+		assert_true(tier_put(sides[0].tier, entry, 0, loop_now(loop)));
 		entry_unref(entry);
 		turn_until(!has(&sides[1]));
 	}
@@ -152,8 +152,7 @@ static void an_own_store_stays(void **state)
 	const struct cache_epoch epoch = cache_epoch_now(sides[0].cache, key);
 	entry->number = epoch.number;
 	assert_true(cache_admit(sides[0].cache, entry, &epoch, &ask_no_tags));
-	assert_true(
-		tier_put(sides[0].tier, entry, false, loop_now(loop))); /* by another connection than the publisher */
+	assert_true(tier_put(sides[0].tier, entry, 0, loop_now(loop))); /* by another connection than the publisher */
 	entry_unref(entry);
 	turn_until(metrics_read(sides[0].metrics, METRIC_ID_REDIS_INVALIDATIONS, 0, 0) == 1);
 	for (int i = 0; i < 20; i++)

@@ -214,6 +214,34 @@ static void who_wants_a_new_answer_joins_no_fetch_that_was_sent(void **state)
 	}
 }
 
+/* What was sent longer ago than he says is too old for him, though it has not come yet; what he will wait for longer is
+ * not. */
+static void a_max_age_counts_from_when_the_provider_was_asked(void **state)
+{
+	static const char *const tools[] = { "cached", "merged" };
+	static const struct {
+		unsigned max_age_s, after_s;
+		size_t sent;
+	} cases[] = { { 0, 0, 2 }, { 0, 1, 2 }, { 2, 1, 1 }, { 2, 2, 2 } };
+	struct ask before, anew;
+	(void)state;
+	for (size_t i = 0; i < countof(tools) * countof(cases); i++) {
+		const char *tool = tools[i / countof(cases)];
+		gateway_start(&world, gateway_yaml);
+		ask_once(&world, &before, 0, tool, 1);
+		gateway_settle(&world);
+		gateway_pass(&world, cases[i % countof(cases)].after_s * S);
+		ask_init(&anew, 0, tool, 1);
+		anew.caller.directives.has_max_age = true;
+		anew.caller.directives.max_age_us = cases[i % countof(cases)].max_age_s * S;
+		assert_true(ask_send(&world, &anew));
+		finish_all();
+		assert_int_equal(fake_sent(), cases[i % countof(cases)].sent);
+		assert_true(before.own && anew.own);
+		stop();
+	}
+}
+
 static void calls_that_are_not_repeatable_are_never_merged(void **state)
 {
 	(void)state;
@@ -490,6 +518,7 @@ int main(void)
 		cmocka_unit_test(calls_that_are_not_cached_are_merged_if_repeatable),
 		cmocka_unit_test(who_asks_after_a_purge_joins_no_fetch_from_before),
 		cmocka_unit_test(who_wants_a_new_answer_joins_no_fetch_that_was_sent),
+		cmocka_unit_test(a_max_age_counts_from_when_the_provider_was_asked),
 		cmocka_unit_test(calls_that_are_not_repeatable_are_never_merged),
 		cmocka_unit_test(the_leader_leaves_and_the_joiner_gets_its_answer),
 		cmocka_unit_test(when_all_have_left_the_fetch_is_ended),

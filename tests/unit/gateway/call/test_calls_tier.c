@@ -74,12 +74,12 @@ static void fake_release(struct tier *tier, const uint8_t *digest, uint64_t now_
 	of(tier)->released++;
 }
 
-static bool fake_put(struct tier *tier, struct entry *entry, bool releases, uint64_t now_us)
+static bool fake_put(struct tier *tier, struct entry *entry, unsigned how, uint64_t now_us)
 {
 	(void)entry;
 	(void)now_us;
 	of(tier)->stored++;
-	of(tier)->released += releases;
+	of(tier)->released += how & TIER_RELEASES ? 1 : 0;
 	return true;
 }
 
@@ -146,7 +146,7 @@ static void hit(struct fake_tier *fake, const struct ask *ask, uint64_t age_us, 
 	struct answer *answer = answer_result(slice_of(ask->arguments), true, NULL);
 	struct entry *entry = entry_new(fake->key, answer);
 	answer_unref(answer);
-	entry->stored_us = world.now_us - age_us;
+	entry->made_us = entry->stored_us = world.now_us - age_us;
 	entry->fresh_until_us = entry->stored_us + fresh_us;
 	entry->revalidate_until_us = entry->fresh_until_us + 30 * S;
 	entry->error_until_us = entry->fresh_until_us + 3600 * S;

@@ -7,6 +7,7 @@
  *   a caller gets what was made for his call, or for one that shares his key, and not a byte of anybody else's;
  *   nothing that was asked for before a purge is served to who asks after it, nor out of any store, nor for an error;
  *   nothing is served past its time, as the tool's policy of today and the caller's own directives have it;
+ *   who wants a new answer gets one whose provider was asked after he had asked, whoever's fetch it was;
  *   no write is sent again that may have arrived, and none is called unsent that was carried out;
  *   a call ends exactly once, by its deadline, and in the end nothing is left.
  *
@@ -158,10 +159,20 @@ static void check_age(const struct asking *asking, const struct truth_fetch *fet
 	uint64_t age_us = at_us > fetch->said_us ? at_us - fetch->said_us : 0;
 	CHECK(asking, age_us <= clock_add(oldest_us(asking, fetch), SLACK_US));
 	CHECK(asking, !heeds(call, fetch) || fetch->reuse_us > 0);
-	age_us += heeds(call, fetch) ? fetch->age_us : 0;
 	heeded += heeds(call, fetch);
-	CHECK(asking, !directives->has_max_age || age_us <= directives->max_age_us + SLACK_US);
+	uint64_t asked_us = fetch->asked_us - (heeds(call, fetch) ? fetch->age_us : 0);
+	CHECK(asking, !directives->has_max_age || at_us <= asked_us + directives->max_age_us + SLACK_US);
 	CHECK(asking, call->source == SOURCE_HIT || !directives->has_min_fresh);
+}
+
+/* Kept or under way when he asked, it is as new as he wants. */
+static void check_newness(const struct asking *asking, const struct truth_fetch *fetch)
+{
+	const struct cache_directives *directives = &asking->caller.directives;
+	if (directives->no_cache || directives->no_store || (directives->has_max_age && !directives->max_age_us))
+		CHECK(asking, fetch->begun > asking->moment);
+	else if (directives->has_max_age)
+		CHECK(asking, asking->call->started_us <= fetch->asked_us + directives->max_age_us + SLACK_US);
 }
 
 /* Whether any byte of it is another's; *fetches: how many answers of providers it is made of. */
@@ -180,8 +191,10 @@ static void check_numbers(const struct asking *asking, struct slice text, size_t
 			CHECK(asking,
 			      fetch->moved == speech_is_moved(call_upstream(asking->call)->settings.endpoints[0]));
 			check_purges(asking, fetch);
-			if (!fetch->damaged)
-				check_age(asking, fetch);
+			if (fetch->damaged)
+				continue;
+			check_newness(asking, fetch);
+			check_age(asking, fetch);
 		}
 	}
 }
