@@ -110,13 +110,13 @@ static void heads_of_other_versions_are_refused_by_name(void **state)
 	static const struct {
 		const char *line, *expected;
 	} cases[] = {
-		{ "{\"jitney_cache\":2,\"key_scheme\":1,\"value_format\":1}", "its layout is 2, this one reads 1." },
-		{ "{\"jitney_cache\":1,\"key_scheme\":7,\"value_format\":1}",
+		{ "{\"jitney_cache\":2,\"key_scheme\":1,\"value_format\":2}", "its layout is 2, this one reads 1." },
+		{ "{\"jitney_cache\":1,\"key_scheme\":7,\"value_format\":2}",
 		  "its scheme of keys is 7, this one reads 1." },
 		{ "{\"jitney_cache\":1,\"key_scheme\":1,\"value_format\":0}",
-		  "its format of values is 0, this one reads 1." },
+		  "its format of values is 0, this one reads 2." },
 		{ "{\"jitney_cache\":1,\"key_scheme\":1}", "not the head of an export" },
-		{ "{\"jitney_cache\":-1,\"key_scheme\":1,\"value_format\":1}", "not the head of an export" },
+		{ "{\"jitney_cache\":-1,\"key_scheme\":1,\"value_format\":2}", "not the head of an export" },
 		{ "[1]", "not the head of an export" },
 		{ "", "not the head of an export" },
 	};
