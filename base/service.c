@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@
 enum { FIRST_DESCRIPTOR = 3, DESCRIPTORS_MAX = 8192, TEXT_BYTES = 1024, NAMES_BYTES = 65536 };
 
 static struct {
-	int socket; /* c: -1: nobody listens */
+	atomic_int socket; /* a: -1: nobody listens; what else there is of it, c, was there before */
+	char path[sizeof((struct sockaddr_un *)0)->sun_path]; /* as it was said; "": nowhere */
 	struct sockaddr_un address;
 	socklen_t address_bytes;
 	uint64_t watchdog_us;
@@ -53,9 +55,11 @@ static void open_socket(const char *path)
 	if (*path == '@')
 		service.address.sun_path[0] = '\0';
 	service.address_bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (*path == '/'));
-	service.socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (service.socket >= 0)
-		setsockopt(service.socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+	memcpy(service.path, path, len + 1);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+	service.socket = fd;
 }
 
 /* Programs that we run would take for theirs what is meant for us. */
@@ -86,12 +90,26 @@ void service_close(void)
 		close(service.socket);
 	free(service.names);
 	service.socket = -1;
+	service.path[0] = '\0';
 	service.names = NULL;
 }
 
 bool service_listens(void)
 {
 	return service.socket >= 0;
+}
+
+const char *service_address(void)
+{
+	return service.path;
+}
+
+void service_adopt(const char *address, uint64_t watchdog_us)
+{
+	if (service.socket < 0)
+		open_socket(address);
+	if (watchdog_us && service.watchdog_us == CLOCK_NEVER && strcmp(service.path, address) == 0)
+		service.watchdog_us = watchdog_us;
 }
 
 uint64_t service_watchdog_us(void)

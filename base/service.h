@@ -19,6 +19,11 @@ void service_open(void);
 void service_close(void);
 /* Whether one listens. */
 bool service_listens(void);
+/* Where it listens: a path, or @ and an abstract name. "": nowhere. */
+const char *service_address(void);
+/* The process that this one has taken over from has named it to the service manager there, which wants to hear of it that
+ * often (0: it does not). What the environment said of another one stands. Main thread. */
+void service_adopt(const char *address, uint64_t watchdog_us);
 
 /* Say it: lines of NAME=VALUE, printf-like. */
 void service_tell(const char *format, ...) PRINTF_LIKE(1, 2);

@@ -95,6 +95,13 @@ static void on_sign_due(struct loop_timer *timer, uint64_t now_us)
 	loop_arm(main_thread->loop, timer, clock_add(now_us, every_us));
 }
 
+/* If the service manager wants any, or the one that a predecessor has left to us. */
+static void begin_signs(struct main_thread *main_thread, uint64_t wait_us)
+{
+	if (service_watchdog_us() != CLOCK_NEVER)
+		loop_arm(main_thread->loop, &main_thread->sign_timer, clock_add(loop_now(main_thread->loop), wait_us));
+}
+
 /* ---------------------------------------------------------------- the predecessor */
 
 /* The disk tier's folder is one process's, so it waits until the predecessor has ended; then it has its snapshot. */
@@ -156,6 +163,8 @@ bool main_thread_take_over(struct main_thread *main_thread, char *error, size_t 
 			return false;
 	}
 	tell_of_predecessor(main_thread, news == TAKEOVER_DIED);
+	/* the predecessor has given the last one; and workers have just been asked, who need time to turn */
+	begin_signs(main_thread, service_watchdog_us() / SIGNS_A_SPAN);
 	if (loop_watch(main_thread->loop, &main_thread->predecessor, takeover_socket(main_thread->takeover), EPOLLIN))
 		return true;
 	snprintf(error, error_bytes, "cannot watch the running gateway: %s", strerror(errno));
@@ -217,8 +226,6 @@ bool main_thread_run(struct main_thread *main_thread)
 		log_message(&EVENT_DRAINING, "signal %s; a second one ends at once", strsignal(main_thread->signal));
 	else
 		log_message(&EVENT_DRAINING, "process %ld has taken over", (long)main_thread->successor);
-	if (!main_thread->signal)
-		service_tell("MAINPID=%ld", (long)main_thread->successor);
 	takeover_offer_free(main_thread->offer);
 	main_thread->offer = NULL;
 	return main_thread->signal != 0;
@@ -252,8 +259,7 @@ struct main_thread *main_thread_new(struct gateway *gateway, const sigset_t *sig
 		return NULL;
 	}
 	reload_wake(gateway->reload, main_thread->loop);
-	if (service_watchdog_us() != CLOCK_NEVER)
-		loop_arm(main_thread->loop, &main_thread->sign_timer, loop_now(main_thread->loop));
+	begin_signs(main_thread, 0);
 	return main_thread;
 }
 

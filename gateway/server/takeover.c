@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd_message.h"
+#include "base/service.h"
 #include "gateway/server/takeover_message.h"
 
 enum { ANSWER_S = 5 };
@@ -200,7 +201,10 @@ bool takeover_finish(struct takeover *takeover, char *error, size_t error_bytes)
 	int fds[FD_MESSAGE_MAX];
 	size_t count;
 	uint64_t bits = used_bits(takeover) | (uint64_t)takeover->door_taken << TAKEOVER_DOOR;
-	return ask_peer(takeover, TAKEOVER_READY, bits, TAKEOVER_YOURS, &reply, fds, &count, error, error_bytes);
+	if (!ask_peer(takeover, TAKEOVER_READY, bits, TAKEOVER_YOURS, &reply, fds, &count, error, error_bytes))
+		return false;
+	service_adopt(reply.text, reply.number);
+	return true;
 }
 
 pid_t takeover_predecessor(const struct takeover *takeover)

@@ -10,7 +10,7 @@
  *                                    <-      OFFER a listener's name, with up to 128 descriptors
  *   (starts all it has, accepts nothing yet; whatever ends it here, the predecessor goes on)
  *   READY which listeners it uses    ->
- *                                    <-      YOURS: it accepts no more, and drains
+ *                                    <-      YOURS: it accepts no more, and drains; where its service manager hears
  *   (accepts; reads the end of the connection when the predecessor has ended)
  *
  * Instead of any answer there may come REFUSED, and why. Main thread.
@@ -71,7 +71,8 @@ int takeover_socket(const struct takeover *takeover);
 enum takeover_news takeover_hear(struct takeover *takeover, char *error, size_t error_bytes);
 /* Whether one of its listeners is in use here, or it has died, so that nobody else serves. */
 bool takeover_is_useful(const struct takeover *takeover);
-/* Say that we are ready. False: the predecessor is still in charge, `error` says why. Blocks, for seconds at most. */
+/* Say that we are ready; its service manager is ours from then on (service_adopt). False: the predecessor is still in
+ * charge, `error` says why. Blocks, for seconds at most. */
 bool takeover_finish(struct takeover *takeover, char *error, size_t error_bytes) MUST_CHECK;
 /* Who it is, or was. */
 pid_t takeover_predecessor(const struct takeover *takeover);

@@ -21,7 +21,7 @@ enum takeover_kind {
 	TAKEOVER_ASK,       /* number: which, from 0 */
 	TAKEOVER_OFFER,     /* number: of the listener, below TAKEOVER_DOOR; text: its name, or the door's path */
 	TAKEOVER_READY,     /* number: a bit for each listener in use */
-	TAKEOVER_YOURS,
+	TAKEOVER_YOURS, /* text: where a service manager hears of the predecessor, ""; number: its watchdog's microseconds, 0 */
 	TAKEOVER_REFUSED /* text: why */
 };
 

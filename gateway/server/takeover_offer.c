@@ -9,6 +9,7 @@
 
 #include "base/fd_message.h"
 #include "base/log.h"
+#include "base/service.h"
 #include "gateway/http/listen.h"
 #include "gateway/server/takeover.h"
 #include "gateway/server/takeover_message.h"
@@ -199,10 +200,13 @@ static bool offer_sockets(struct takeover_offer *offer, uint64_t n)
 static bool yield_listeners(struct takeover_offer *offer, uint64_t used)
 {
 	const struct handover *handover = &offer->current;
-	struct takeover_message reply = takeover_message(TAKEOVER_YOURS, 0);
+	uint64_t watchdog_us = service_watchdog_us();
+	struct takeover_message reply = takeover_message(TAKEOVER_YOURS, watchdog_us == CLOCK_NEVER ? 0 : watchdog_us);
 	pid_t successor = handover->peer.pid;
+	snprintf(reply.text, sizeof reply.text, "%s", service_address());
 	if (!send_answer(handover->watch.fd, &reply, NULL, 0))
 		return false;
+	service_tell("MAINPID=%ld", (long)successor); /* before he tells what only the main process may */
 	for (size_t i = 0; i < handover->count; i++)
 		if (used >> listener_number(handover, i) & 1)
 			listeners_give(offer->listeners, handover->sockets[i].name);

@@ -89,6 +89,33 @@ def test_the_watchdog_gets_no_sign_of_life_while_a_worker_is_stuck(start, manage
     assert len(gateway.events("worker_stuck")) == 1
 
 
+def test_who_takes_over_is_watched_in_place_of_the_one_before(make, manager, tmp_path):
+    """It is made the main process, and was not started by the service manager: nothing but the one before knows where that is."""
+    first, second = free_address(), free_address()
+    old = make({"takeover": {"socket": str(tmp_path / "door")}, "core_dumps": True, "listen": first},
+               **manager.options(WATCHDOG_USEC="150000")).start()
+    manager.until_heard("READY")
+    for turn in range(2):
+        until(lambda: (tmp_path / "door").exists(), "the door is there")
+        new = make({"listen": [first, second]}, config=old.config, options=("--takeover",)).start()
+        old.ended_by_test = True
+        assert old.wait() == 0
+        assert manager.last("MAINPID") == str(new.process.pid)
+        manager.until_heard("READY", turn + 2)
+        manager.until_heard("WATCHDOG", manager.heard("WATCHDOG") + 4)
+        old = new
+        assert not new.events("worker_stuck")
+    assert manager.heard("STOPPING") == 0
+    assert second in manager.stored_addresses()
+    go_on = stopped_thread(new, "worker 1")
+    try:
+        until(lambda: new.events("worker_stuck"), "it is told")
+    finally:
+        go_on()
+    new.stop()
+    manager.until_heard("STOPPING")
+
+
 def test_sockets_of_socket_units(start, manager):
     """Who has connected before the start is served; nothing is closed at the end."""
     data, admin = manager.listen("jitney.socket"), manager.listen("jitney-admin.socket")

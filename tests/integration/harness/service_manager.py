@@ -90,7 +90,16 @@ class ServiceManager:
         return self.address(-1)
 
     def address(self, n):
-        with socket.socket(fileno=os.dup(self.units[n][1])) as listener:
+        return self._address_of(self.units[n][1])
+
+    def stored_addresses(self):
+        """Of its descriptor store, which has TCP sockets only."""
+        with self.mutex:
+            return {self._address_of(fd) for _, fd in self.store}
+
+    @staticmethod
+    def _address_of(fd):
+        with socket.socket(fileno=os.dup(fd)) as listener:
             return "{}:{}".format(*listener.getsockname())
 
     def finish(self):
