@@ -34,12 +34,23 @@ static void drop_rates(struct provider_rates *rates)
 		free(rates);
 }
 
+static void free_empty(struct batcher *batcher)
+{
+	pauses_unref(batcher->pauses);
+	free(batcher);
+}
+
 /* Empty, but for what has to be got. NULL: out of memory. */
 static struct batcher *make_empty(void)
 {
 	struct batcher *batcher = calloc(1, sizeof *batcher);
-	if (!batcher || !(batcher->rates = calloc(1, sizeof *batcher->rates))) {
-		free(batcher);
+	if (!batcher)
+		return NULL;
+	batcher->rates = calloc(1, sizeof *batcher->rates);
+	batcher->pauses = pauses_new();
+	if (!batcher->rates || !batcher->pauses) {
+		free(batcher->rates);
+		free_empty(batcher);
 		return NULL;
 	}
 	batcher->rates->holders = 1;
@@ -103,7 +114,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	batcher->upstream = upstream_new(settings, transport, loop, meter);
 	if (!batcher->upstream) {
 		drop_rates(batcher->rates);
-		free(batcher);
+		free_empty(batcher);
 		return NULL;
 	}
 	batcher->max_calls = settings->dialect->max_calls;
@@ -353,7 +364,7 @@ void batcher_free(struct batcher *batcher)
 	upstream_free(batcher->upstream);
 	drop_rates(batcher->rates);
 	free(batcher->calls);
-	free(batcher);
+	free_empty(batcher);
 }
 
 void batcher_join(struct batcher *batcher, struct common_limits *limits)
@@ -376,8 +387,13 @@ void batcher_follow(struct batcher *batcher, struct batcher *before)
 	init_rates(batcher); /* by what is configured now; what has been spent stays spent */
 	rates->requests.next_us = requests_us;
 	rates->tokens.next_us = tokens_us;
-	if (waiting_has_others(batcher) && waiting_has_others(before))
-		common_pause(&batcher->common, common_paused_until_us(&before->common));
+}
+
+void batcher_share_pauses(struct batcher *batcher, struct pauses *pauses)
+{
+	assert_owner(loop_owner(batcher->loop));
+	pauses_unref(batcher->pauses);
+	batcher->pauses = pauses_ref(pauses);
 }
 
 void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watcher)

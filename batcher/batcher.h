@@ -18,6 +18,7 @@
 
 struct batcher;
 struct common_limits;
+struct pauses;
 
 /* settings: of the upstream, borrowed likewise. NULL when out of memory. */
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
@@ -29,9 +30,13 @@ void batcher_free(struct batcher *batcher);
  * visited counts for both together, by this one's policy. Before anything is added. */
 void batcher_follow(struct batcher *batcher, struct batcher *before);
 
+/* What the provider has said of pauses, and will say, it has in common with all that are given the same. Before anything
+ * is added. */
+void batcher_share_pauses(struct batcher *batcher, struct pauses *pauses);
+
 /* It is one of several batchers of its upstream, each on its own worker: `limits` holds what they have in common, and this
  * batcher's numbers of exchanges and of waiting calls are all of theirs. The policy gives the number of exchanges. Before
- * anything is added, and before batcher_follow. */
+ * anything is added. */
 void batcher_join(struct batcher *batcher, struct common_limits *limits);
 
 /* Another policy from now on, and other settings where the upstream's were: what has been learned stays. */

@@ -13,6 +13,7 @@
 #include "batcher/admission.h"
 #include "batcher/arrays.h"
 #include "batcher/common_limits.h"
+#include "batcher/pauses.h"
 #include "batcher/costs.h"
 #include "batcher/limiter.h"
 #include "batcher/run_queue.h"
@@ -29,7 +30,6 @@ struct learned_tool {
 	struct costs costs;         /* of one call of it that travels alone */
 	struct common_tool *common; /* who learns them if the upstream has several owners; NULL: nobody */
 	bool went_alone;            /* one has, and was answered */
-	uint64_t paused_until_us;   /* the provider, asked for one call of it, said 503 and not to come before */
 };
 
 /* The lanes of one class of latency, over all groups; lanes come and go, what was learned stays. */
@@ -56,7 +56,6 @@ enum { SLOT_PARTS = 1 << 20 };
 struct provider_rates {
 	size_t holders;
 	struct rate_limiter requests, tokens; /* what it allows */
-	uint64_t paused_until_us;             /* it said not to come before */
 	struct learned_rate learned_rate;     /* what its refusals have taught */
 	double refused_cost_us;               /* what an exchange of one call cost when it refused last; 0: not known */
 	uint8_t refused_class;                /* by the costs of that class */
@@ -96,9 +95,10 @@ struct batcher {
 	struct batch_item_list settled; /* to be delivered */
 	struct batch_item_list hurried; /* put off: who cannot wait as long is to be told */
 	struct provider_rates *rates;   /* held */
-	struct common_member common;    /* if the upstream has several owners */
-	bool silent;                    /* another one of them tells gauges */
-	bool of_many;                   /* there are others */
+	struct pauses *pauses; /* held; until when it wants to be left alone, with a tool by 503 of one call of it */
+	struct common_member common; /* if the upstream has several owners */
+	bool silent;                 /* another one of them tells gauges */
+	bool of_many;                /* there are others */
 	struct limiter limiter; /* how many of `in_flight` at once; of several owners': what it saw of theirs last */
 	enum limiter_state state_shown;
 	enum limiter_reason reason_shown;
@@ -262,7 +262,7 @@ void refused_again(struct batcher *batcher, struct batch *batch);
 /* How long the provider asks to be left alone; 0: it does not. */
 uint64_t refused_pause_us(const struct answer *answer);
 /* An answer that is not OK has come: whether it asks for a pause. */
-void refused_note(struct batcher *batcher, struct batch *batch, const struct answer *answer);
+void refused_note(const struct batcher *batcher, struct batch *batch, const struct answer *answer);
 /* The exchange has done with this call, which stays in its batch until that has completed, to be sent again; `answer` is
  * what it is told if it cannot. Takes the reference. */
 void refused_keep(struct batch *batch, struct batch_item *item, struct answer *answer);

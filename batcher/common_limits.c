@@ -37,7 +37,7 @@ struct common_limits {
 	struct table tools;
 	struct common_tool *tool_list;
 	atomic_size_t items, bytes; /* waiting */
-	atomic_uint_fast64_t paused_until_us, held_us;
+	atomic_uint_fast64_t held_us;
 };
 
 struct common_limits *common_limits_new(void)
@@ -411,16 +411,4 @@ size_t common_waiting_items(const struct common_member *member)
 size_t common_waiting_bytes(const struct common_member *member)
 {
 	return atomic_load_explicit(&member->limits->bytes, memory_order_relaxed);
-}
-
-/* ---------------------------------------------------------------- pauses */
-
-void common_pause(struct common_member *member, uint64_t until_us)
-{
-	raise_time(&member->limits->paused_until_us, until_us);
-}
-
-uint64_t common_paused_until_us(const struct common_member *member)
-{
-	return atomic_load_explicit(&member->limits->paused_until_us, memory_order_relaxed);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common_limits.h: what the batchers of one upstream have in common, where it has several owners: how many exchanges may
- * be under way, configured or learned, and by what that is learned; how many calls may wait, and until when the provider
- * wants to be left alone. Each number is one number for all of them together, under one short mutex: what is promised to
- * the provider holds whichever worker sends, and what one of them sees of it all of them have learned.
+ * be under way, configured or learned, and by what that is learned; and how many calls may wait. Each number is one number
+ * for all of them together, under one short mutex: what is promised to the provider holds whichever worker sends, and what
+ * one of them sees of it all of them have learned.
  *
  * Who finds no slot stands in a line, and its loop is woken when one is free for it. Free slots are kept for those who
  * stand ahead: else one batcher, which gives a slot back and takes it again in one turn of its loop, would leave nothing
@@ -95,10 +95,5 @@ void common_leave_queue(struct common_member *member, size_t bytes);
 /* What waits at all of them. */
 size_t common_waiting_items(const struct common_member *member);
 size_t common_waiting_bytes(const struct common_member *member);
-
-/* The provider wants to be left alone until then, by all. */
-void common_pause(struct common_member *member, uint64_t until_us);
-/* 0: it never said so. */
-uint64_t common_paused_until_us(const struct common_member *member);
 
 #endif

@@ -10,6 +10,7 @@ libbatcher_a_SOURCES = \
 	batcher/batcher.c batcher/batcher.h \
 	batcher/batcher_private.h \
 	batcher/common_limits.c batcher/common_limits.h \
+	batcher/pauses.c batcher/pauses.h \
 	batcher/costs.c batcher/costs.h \
 	batcher/ending.c \
 	batcher/item.h \

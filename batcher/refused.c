@@ -44,12 +44,6 @@ static bool worth_splitting(const struct answer *answer)
 	}
 }
 
-static void prolong_pause(uint64_t *paused_until_us, uint64_t until_us)
-{
-	if (*paused_until_us < until_us)
-		*paused_until_us = until_us;
-}
-
 /* What was said of one call, that it cannot be served now (503), is meant of its tool, if there are others. */
 static bool is_meant_of_tool(const struct batcher *batcher, const struct batch *batch, unsigned status)
 {
@@ -58,19 +52,20 @@ static bool is_meant_of_tool(const struct batcher *batcher, const struct batch *
 
 /* The provider wants to be left alone, with that tool or altogether. One call's 503 may be about that call: it is asked
  * again within seconds. */
-static void pause_calls(struct batcher *batcher, const struct batch *batch, unsigned status, uint64_t pause_us)
+static void pause_calls(const struct batcher *batcher, const struct batch *batch, unsigned status, uint64_t pause_us)
 {
 	bool of_tool = is_meant_of_tool(batcher, batch, status);
 	if (status == 503 && batch->count == 1 && pause_us > LONGEST_TOOL_PAUSE_US)
 		pause_us = LONGEST_TOOL_PAUSE_US;
 	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
-	prolong_pause(of_tool ? &batch->learned->paused_until_us : &batcher->rates->paused_until_us, until_us);
-	if (waiting_has_others(batcher) && !of_tool)
-		common_pause(&batcher->common, until_us);
+	if (of_tool)
+		pauses_prolong_tool(batcher->pauses, batch->learned->number, until_us);
+	else
+		pauses_prolong(batcher->pauses, until_us);
 }
 
 /* Noted of every answer that is not OK, of a whole batch or of one call in it. */
-void refused_note(struct batcher *batcher, struct batch *batch, const struct answer *answer)
+void refused_note(const struct batcher *batcher, struct batch *batch, const struct answer *answer)
 {
 	uint64_t pause_us = refused_pause_us(answer);
 	batch->limited |= answer->outcome == OUTCOME_RATE_LIMITED ||

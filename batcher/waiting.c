@@ -57,16 +57,16 @@ struct learned_tool *waiting_tool(struct batcher *batcher, unsigned number)
 	return tool;
 }
 
-static bool is_paused(const struct learned_tool *tool, uint64_t now_us)
+static bool is_paused(const struct batcher *batcher, const struct learned_tool *tool)
 {
-	return tool->paused_until_us > now_us;
+	uint64_t now_us = loop_now(batcher->loop);
+	return pauses_tool_until_us(batcher->pauses, tool->number, now_us) > now_us;
 }
 
 /* Whether calls of that tool have a lane of their own now. */
 static bool travels_alone(const struct batcher *batcher, const struct batch_item *item)
 {
-	return item->learned &&
-	       (item->learned->latency.measured_alone > 0 || is_paused(item->learned, loop_now(batcher->loop)));
+	return item->learned && (item->learned->latency.measured_alone > 0 || is_paused(batcher, item->learned));
 }
 
 /* Where calls of that tool belong now. */
@@ -315,10 +315,10 @@ static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t no
 uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane)
 {
 	uint64_t visit_us = learned_rate_visit_us(&batcher->rates->learned_rate);
-	uint64_t until_us = batcher->rates->paused_until_us > visit_us ? batcher->rates->paused_until_us : visit_us;
-	uint64_t tool_us = lane->learned ? lane->learned->paused_until_us : 0;
-	uint64_t common_us = waiting_has_others(batcher) ? common_paused_until_us(&batcher->common) : 0;
-	until_us = common_us > until_us ? common_us : until_us;
+	uint64_t until_us = pauses_until_us(batcher->pauses), tool_us = 0;
+	if (lane->learned)
+		tool_us = pauses_tool_until_us(batcher->pauses, lane->learned->number, loop_now(batcher->loop));
+	until_us = visit_us > until_us ? visit_us : until_us;
 	return tool_us > until_us ? tool_us : until_us;
 }
 

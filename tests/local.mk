@@ -91,6 +91,7 @@ unit_batcher = \
 	tests/unit/batcher/test_common_batchers \
 	tests/unit/batcher/test_common_learning \
 	tests/unit/batcher/test_common_limits \
+	tests/unit/batcher/test_pauses \
 	tests/unit/batcher/test_costs \
 	tests/unit/batcher/test_bisection \
 	tests/unit/batcher/test_lane \

@@ -263,7 +263,7 @@ static bool publish_generation(struct reload *reload, struct config *config, con
 		return false;
 	}
 	adopt_running(reload->current, next, difference);
-	return gateway_seat(gateway, next) && registry_use(gateway->registry, next);
+	return gateway_seat(gateway, next, reload->current) && registry_use(gateway->registry, next);
 }
 
 /* The workers have it. What is listened on is told once clients are served: before that, reload_announce does it. */

@@ -64,6 +64,7 @@ struct provider {
 	struct mail retire;                     /* posted when the last generation has ended */
 	unsigned part;                          /* c: of its upstream, which its owner has */
 	struct common_limits *common;           /* c: held; NULL: it has all of its upstream */
+	struct pauses *pauses;         /* c: held; of its service, by all parts and those before and after it */
 	struct provider *const *parts; /* c: all of the upstream, its first one's own; live as long as a generation */
 	pthread_mutex_t mutex;
 	struct provider_failure failure; /* m */

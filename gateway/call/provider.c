@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "batcher/common_limits.h"
+#include "batcher/pauses.h"
 #include "gateway/call/dispatch_private.h"
 #include "gateway/tools/registry.h"
 
@@ -19,6 +20,7 @@ static void free_provider(struct provider *provider)
 	assert(!provider->batcher && provider->fetches == 0 && atomic_load(&provider->generations) == 0);
 	tool_source_free(provider->source);
 	common_limits_unref(provider->common);
+	pauses_unref(provider->pauses);
 	generation_unkeep(provider->newest);
 	generation_unkeep(provider->kept);
 	pthread_mutex_destroy(&provider->mutex);
@@ -300,6 +302,33 @@ static struct provider *part_new(struct gateway *gateway, struct generation *gen
 	return provider;
 }
 
+/* The same service behind it: what that allows does not begin anew. */
+static bool is_same_service(const struct upstream_settings *a, const struct upstream_settings *b)
+{
+	bool same = a->label == b->label && a->endpoint_count == b->endpoint_count && !a->process == !b->process;
+	for (size_t i = 0; same && i < a->endpoint_count; i++)
+		same = strcmp(a->endpoints[i], b->endpoints[i]) == 0;
+	return same;
+}
+
+/* What one before it in the generation in force (NULL: there is none) has heard, it keeps. NULL: out of memory. */
+static struct pauses *find_pauses(const struct upstream_config *upstream, const struct generation *before)
+{
+	for (size_t i = 0; before && i < before->upstream_count; i++)
+		if (is_same_service(&before->upstreams[i].settings, &upstream->settings))
+			return pauses_ref(before->upstreams[i].provider->pauses);
+	return pauses_new();
+}
+
+static bool share_pauses(struct provider *const *parts, unsigned count, const struct generation *before)
+{
+	struct pauses *pauses = find_pauses(parts[0]->upstream, before);
+	for (unsigned i = 0; pauses && i < count; i++)
+		parts[i]->pauses = pauses_ref(pauses);
+	pauses_unref(pauses);
+	return pauses != NULL;
+}
+
 /* What all parts are to have in common. False: out of memory. */
 static bool unite_parts(struct provider *const *parts, unsigned count)
 {
@@ -312,7 +341,7 @@ static bool unite_parts(struct provider *const *parts, unsigned count)
 
 /* NULL: out of memory. */
 static struct provider *provider_new(struct gateway *gateway, struct generation *generation,
-				     const struct upstream_config *upstream)
+				     const struct upstream_config *upstream, const struct generation *before)
 {
 	unsigned count = upstream_parts(gateway, upstream), made = 1;
 	struct provider *first = part_new(gateway, generation, upstream, 0, count);
@@ -325,7 +354,7 @@ static struct provider *provider_new(struct gateway *gateway, struct generation 
 	for (unsigned i = 0; i < made; i++)
 		parts[i]->parts = parts;
 	bool lists = upstream->settings.dialect->lists_tools;
-	if (made == count && (count == 1 || unite_parts(parts, count)) &&
+	if (made == count && share_pauses(parts, count, before) && (count == 1 || unite_parts(parts, count)) &&
 	    (!lists || (first->source = tool_source_new(gateway->registry, upstream))))
 		return first;
 	while (made-- > 0) {
@@ -341,14 +370,14 @@ struct provider *provider_here(const struct worker *worker, const struct upstrea
 	return upstream->provider->parts[worker_part(worker, upstream)];
 }
 
-bool gateway_seat(struct gateway *gateway, struct generation *next)
+bool gateway_seat(struct gateway *gateway, struct generation *next, const struct generation *before)
 {
 	next->ended = let_go;
 	for (size_t i = 0; i < next->upstream_count; i++) {
 		struct upstream_config *upstream = &next->upstreams[i];
 		if (upstream->provider)
 			continue;
-		upstream->provider = provider_new(gateway, next, upstream);
+		upstream->provider = provider_new(gateway, next, upstream, before);
 		if (!upstream->provider)
 			return false;
 		upstream->source = upstream->provider->source;
@@ -387,15 +416,6 @@ void provider_last_failure(struct provider *provider, struct provider_failure *f
 
 /* ---------------------------------------------------------------- at its worker */
 
-/* The same service behind it: what that allows does not begin anew. */
-static bool is_same_service(const struct upstream_settings *a, const struct upstream_settings *b)
-{
-	bool same = a->label == b->label && a->endpoint_count == b->endpoint_count && !a->process == !b->process;
-	for (size_t i = 0; same && i < a->endpoint_count; i++)
-		same = strcmp(a->endpoints[i], b->endpoints[i]) == 0;
-	return same;
-}
-
 /* The one that was opened last for the service of this one; NULL: it is the first. */
 static struct provider *find_before(const struct dispatch *dispatch, const struct provider *provider)
 {
@@ -417,6 +437,7 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 					worker->meter);
 	if (!provider->batcher)
 		return false;
+	batcher_share_pauses(provider->batcher, provider->pauses);
 	if (provider->common)
 		batcher_join(provider->batcher, provider->common);
 	struct provider *before = find_before(dispatch, provider);

@@ -96,7 +96,7 @@ static bool make_gateway(struct process *process)
 	    !(gateway->cache = cache_new(config->generation.memory_bytes, gateway->metrics)) ||
 	    (config->disk && !(gateway->disk = disk_new(config->disk, gateway->cache, gateway->metrics))) ||
 	    !(gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes)) ||
-	    !(gateway->reload = reload_new(gateway)) || !gateway_seat(gateway, &config->generation) ||
+	    !(gateway->reload = reload_new(gateway)) || !gateway_seat(gateway, &config->generation, NULL) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain_of("cannot start", "out of memory");
 	if (!(gateway->exporter = exporter_new(gateway->metrics)))

@@ -201,6 +201,51 @@ def test_a_pause_is_everybodys(owned, provider, together):
     assert len(provider.deliveries) == 1
 
 
+def all_know(gateway, provider, together):
+    """Calls of two tools have come to every worker, most likely."""
+    together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(1000, 1128))
+    provider.deliveries.clear()
+
+
+@pytest.mark.parametrize("owners", [1, OWNERS])
+def test_a_tools_pause_is_everybodys_too(owned, provider, together, owners):
+    gateway = owned(owners=owners)
+    all_know(gateway, provider, together)
+    provider.next(behave.status(503, Retry_After="60"))     # counts for 5 s, of one tool
+    assert gateway.call("act", {"n": 0}, X_Request_Timeout_Ms="3000").status != 200
+    replies = together(lambda n: gateway.call("act", {"n": n}, X_Request_Timeout_Ms="1000"), range(1, 25))
+    assert 200 not in {reply.status for reply in replies}
+    assert len(provider.deliveries) == 1
+    assert gateway.call("read", {"n": 0}).status == 200
+
+
+@pytest.mark.parametrize("before, after", [(1, OWNERS), (OWNERS, 1), (2, OWNERS), (OWNERS, 2)])
+def test_a_pause_outlives_another_number_of_owners(owned, provider, together, before, after):
+    gateway = owned(owners=before)
+    provider.next(behave.status(429, Retry_After="120"))
+    assert gateway.call("act", {"n": 0}).status == 429
+    reloaded(gateway, {"upstreams": {"many": {"owners": after}}})
+    until(lambda: show(gateway)["owners"] == after, "it is in force")
+    replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(1, 25))
+    assert {reply.status for reply in replies} == {429}
+    assert len(provider.deliveries) == 1
+
+
+def test_a_pause_that_was_asked_for_of_the_one_before_counts_for_all(owned, provider, together, later):
+    """A secret is rotated while a call is under way: its answer is heard by what it began with."""
+    gateway = owned()
+    provider.next(behave.status(429, Retry_After="120"))
+    provider.hold()
+    first = later(gateway.call, "act", {"n": 0})
+    provider.until_deliveries(1)
+    reloaded(gateway, {"upstreams": {"many": {"headers": {"X-Secret": "another"}}}})
+    provider.release()
+    assert first.result(30).status == 429
+    replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(1, 25))
+    assert {reply.status for reply in replies} == {429}
+    assert len(provider.deliveries) == 1
+
+
 def test_what_leaves_the_line_stands_in_nobodys_way(owned, provider, later):
     gateway = owned(concurrency=1, pool={"max": OWNERS})
     provider.hold()

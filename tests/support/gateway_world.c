@@ -82,7 +82,7 @@ void gateway_start_with(struct gateway_world *world, struct config *config)
 	gateway->cache = cache_new(world->config->generation.memory_bytes, gateway->metrics);
 	gateway->workers = calloc(world->config->workers, sizeof(struct worker *));
 	gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes);
-	bool seated = gateway_seat(gateway, &world->config->generation);
+	bool seated = gateway_seat(gateway, &world->config->generation, NULL);
 	assert(gateway->cache && gateway->workers && gateway->refreshes && seated);
 	for (unsigned i = 0; i < world->config->workers; i++) {
 		gateway->workers[i] = worker_new(gateway, i);

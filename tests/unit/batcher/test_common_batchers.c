@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "batcher/common_limits.h"
+#include "batcher/pauses.h"
 #include "tests/support/batcher_world.h"
 
 enum { BATCHERS = 3, SCENARIOS = 1000, STEPS = 60, CALLS = 128 };
@@ -16,6 +17,7 @@ enum { BATCHERS = 3, SCENARIOS = 1000, STEPS = 60, CALLS = 128 };
 struct several {
 	struct world worlds[BATCHERS]; /* the first one's loop and metrics are all others' */
 	struct common_limits *limits;
+	struct pauses *pauses;
 	struct probe probes[CALLS];
 	bool live[CALLS];
 	size_t used;
@@ -31,9 +33,10 @@ static void make(size_t slots, size_t queue_items)
 	policy.mode = BATCH_OFF;
 	policy.concurrency = slots;
 	policy.queue_items = queue_items;
-	several = (struct several){ .limits = common_limits_new() };
+	several = (struct several){ .limits = common_limits_new(), .pauses = pauses_new() };
 	struct world *first = &several.worlds[0];
 	assert_non_null(several.limits);
+	assert_non_null(several.pauses);
 	world_start(first, &policy, 1);
 	for (unsigned i = 1; i < BATCHERS; i++) {
 		struct world *world = &several.worlds[i];
@@ -49,8 +52,10 @@ static void make(size_t slots, size_t queue_items)
 
 static void join(size_t first, size_t last)
 {
-	for (size_t i = first; i <= last; i++)
+	for (size_t i = first; i <= last; i++) {
+		batcher_share_pauses(several.worlds[i].batcher, several.pauses);
 		batcher_join(several.worlds[i].batcher, several.limits);
+	}
 }
 
 static void begin(size_t slots, size_t queue_items)
@@ -65,6 +70,7 @@ static void end(void)
 		batcher_free(several.worlds[i].batcher);
 	world_stop(&several.worlds[0]);
 	common_limits_unref(several.limits);
+	pauses_unref(several.pauses);
 }
 
 /* A turn of each worker's loop. */

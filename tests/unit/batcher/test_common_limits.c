@@ -126,18 +126,6 @@ static void a_queue_has_both_bounds_for_all(void **state)
 	end(&several);
 }
 
-static void the_longest_pause_is_everybodys(void **state)
-{
-	(void)state;
-	struct several several;
-	begin(&several, 1);
-	assert_int_equal(common_paused_until_us(&several.members[1]), 0);
-	common_pause(&several.members[0], 70);
-	common_pause(&several.members[2], 50);
-	assert_int_equal(common_paused_until_us(&several.members[1]), 70);
-	end(&several);
-}
-
 /* --- several threads --- */
 
 static struct common_limits *limits;
@@ -220,7 +208,6 @@ int main(void)
 		cmocka_unit_test(a_free_slot_is_kept_for_who_stands_in_line),
 		cmocka_unit_test(more_slots_than_stand_in_line_are_everybodys),
 		cmocka_unit_test(a_queue_has_both_bounds_for_all),
-		cmocka_unit_test(the_longest_pause_is_everybodys),
 		cmocka_unit_test(threads_take_no_more_than_there_is_and_none_sleeps_for_ever),
 	};
 	return cmocka_run_group_tests_name("common limits", tests, NULL, NULL);
