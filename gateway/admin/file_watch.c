@@ -79,17 +79,17 @@ static bool take_folder(const char *path, char folder[PATH_MAX])
 	return true;
 }
 
-static void watch_folder_of(int fd, const char *path)
+/* Of the file's own folder what is written counts; of those above it, where that folder comes and goes, names alone. */
+static void watch_folder_of(int fd, const char *path, bool is_whole)
 {
+	const uint32_t names = IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE, writes = IN_CLOSE_WRITE | IN_MODIFY;
 	char folder[PATH_MAX];
 	if (take_folder(path, folder))
-		inotify_add_watch(fd, folder,
-				  IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE |
-					  IN_ONLYDIR);
+		inotify_add_watch(fd, folder, names | (is_whole ? writes : 0) | IN_ONLYDIR | IN_MASK_ADD);
 }
 
-/* Where a link leads; NULL: it is none, or leads too far. */
-static const char *follow_link(const char *path, char next[PATH_MAX])
+/* Where a link leads, with the rest of the path behind it; NULL: it is none, or leads too far. */
+static const char *follow_link(const char *path, const char *rest, char next[PATH_MAX])
 {
 	char target[PATH_MAX], folder[PATH_MAX];
 	ssize_t len = readlink(path, target, sizeof target - 1);
@@ -97,11 +97,28 @@ static const char *follow_link(const char *path, char next[PATH_MAX])
 		return NULL;
 	target[len] = '\0';
 	bool absolute = target[0] == '/';
-	int written = snprintf(next, PATH_MAX, "%s%s%s", absolute ? "" : folder, absolute ? "" : "/", target);
+	int written = snprintf(next, PATH_MAX, "%s%s%s%s", absolute ? "" : folder, absolute ? "" : "/", target, rest);
 	return written > 0 && written < PATH_MAX ? next : NULL;
 }
 
-/* The folder of the name, and those of the links behind it. Again after each change: they may lead elsewhere now. */
+/* The folders on the way to it, as far as the first link; where the path goes on from there, NULL: there is none. */
+static const char *watch_way(int fd, const char *path, char next[PATH_MAX])
+{
+	char part[PATH_MAX];
+	size_t len = strlen(path);
+	const char *onward = NULL;
+	for (size_t at = 1; at <= len && len < PATH_MAX && !onward; at++) {
+		if (at < len && path[at] != '/')
+			continue;
+		memcpy(part, path, at);
+		part[at] = '\0';
+		watch_folder_of(fd, part, at == len);
+		onward = follow_link(part, path + at, next);
+	}
+	return onward;
+}
+
+/* The folders of each name, and those of the links on the way. Again after each change: they may lead elsewhere now. */
 static void watch_folders(struct file_watch *watch)
 {
 	char places[2][PATH_MAX];
@@ -109,9 +126,8 @@ static void watch_folders(struct file_watch *watch)
 	for (size_t i = 0; i < watch->count; i++) {
 		const char *path = watch->paths[i];
 		for (size_t hop = 0; path && hop < LINKS_MAX; hop++) {
-			watch_folder_of(watch->watch.fd, path);
 			buf_printf(&watch->names, "/%s/", path);
-			path = follow_link(path, places[hop % 2]);
+			path = watch_way(watch->watch.fd, path, places[hop % 2]);
 		}
 	}
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * file_watch.h: says when what some files hold has changed. Folders are watched, not files: editors write another file
- * and rename it, Kubernetes turns a link (..data) to another folder. What is heard only makes it look: whether anything
- * has changed is what the files hold. A burst of writes is one change.
+ * and rename it, Kubernetes turns a link (..data) to another folder; all those on the way to a file, since any of them may
+ * be replaced, or come later. What is heard only makes it look: whether anything has changed is what the files hold. A
+ * burst of writes is one change.
  */
 #ifndef JITNEY_GATEWAY_ADMIN_FILE_WATCH_H
 #define JITNEY_GATEWAY_ADMIN_FILE_WATCH_H

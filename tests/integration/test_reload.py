@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -462,6 +463,47 @@ def test_the_links_of_kubernetes_are_followed(start):
     until(lambda: in_force(gateway)["tools"]["write"]["description"] == "Another.", "the other folder counts")
     second.joinpath("jitney.yaml").write_text(text.replace("Has an effect.", "A third."))
     until(lambda: in_force(gateway)["tools"]["write"]["description"] == "A third.", "behind the link as well")
+
+
+@pytest.mark.parametrize("how", ["link", "rename", "anew"])
+def test_a_folder_on_the_way_may_be_another_one(start, tmp_path, provider, how):
+    """Releases are switched by a link to a folder, or by folders that are renamed; some tools make the folder anew."""
+    first, second, current = tmp_path / "1", tmp_path / "2", tmp_path / "current"
+    for folder in (first, second):
+        (folder / "secrets").mkdir(parents=True)
+        (folder / "secrets" / "token").write_text(folder.name)
+    current.symlink_to(first) if how == "link" else first.rename(current)
+    gateway = start({"reload": {"watch": True},
+                     "upstreams": {"array": {"headers": {"X-Token": f"${{file:{current}/secrets/token}}"}}}})
+
+    def sent():
+        assert gateway.call("echo", {"n": len(provider.deliveries)}).status == 200
+        return provider.deliveries[-1].headers["x-token"]
+
+    assert sent() == "1"
+    if how == "link":
+        (tmp_path / "new").symlink_to(second)
+        (tmp_path / "new").rename(current)
+    elif how == "rename":
+        current.rename(tmp_path / "old")
+        second.rename(current)
+    else:
+        shutil.rmtree(current)
+        until(lambda: gateway.events("config_refused"), "that it is gone is heard of")
+        second.rename(current)
+    until(lambda: sent() == "2", "what stands there now counts")
+    (current / "secrets" / "token").write_text("3")
+    until(lambda: sent() == "3", "and is watched")
+
+
+def test_a_file_is_waited_for_whose_folder_is_not_there_yet(start, tmp_path):
+    token = tmp_path / "mounted" / "secrets" / "token"
+    gateway = start({"reload": {"watch": True}})
+    write(gateway, {"upstreams": {"array": {"headers": {"X-Token": f"${{file:{token}}}"}}}})
+    until(lambda: gateway.events("config_refused"), "it is not there")
+    token.parent.mkdir(parents=True)
+    token.write_text("here")
+    until(lambda: gateway.metrics().sum("config_generation") == 2, "it has come")
 
 
 # ---- commands ------------------------------------------------------------------------------------------------------
