@@ -14,7 +14,7 @@ void page_admin_config(struct worker *worker, struct request *request, struct sl
 	(void)rest;
 	const struct generation *generation = worker_generation(worker);
 	struct buf options = BUF_INIT(PAGE_BYTES_MAX);
-	config_json(worker_gateway(worker)->config, generation, &options);
+	config_page(worker_gateway(worker)->config, generation, &options);
 	buf_printf(&text, "{\"generation\":%llu,\"hash\":\"%s\",\"loaded_at\":%llu,\"asked_by\":",
 		   (unsigned long long)generation->number, generation->hash,
 		   (unsigned long long)(generation->loaded_us / CLOCK_US_PER_S));

@@ -237,7 +237,7 @@ int cli_print_against(const struct config *config, const char *url)
 	struct json_fault fault;
 	int code = cli_fetch(&request, &reply, &setup);
 	struct slice running = json_trim(buf_slice(&reply.body));
-	config_json(config, &config->generation, &file);
+	config_page(config, &config->generation, &file);
 	if (code == EXIT_SUCCESS &&
 	    (!json_check(running, DEPTH, NULL, &fault) || json_type(running) != JSON_OBJECT || file.failed)) {
 		fputs("jitney: that is not a configuration; is it a jitney's admin listener?\n", stderr);

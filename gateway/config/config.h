@@ -197,8 +197,10 @@ void config_free(struct config *config);
  * something of this machine. */
 bool config_programs(const struct config *config, struct buf *errors);
 
-/* Append what is in force, defaults filled in, secrets shown as "***", as one JSON object: /admin/config. */
+/* Append what is in force, defaults filled in, secrets shown as "***", as one JSON object, which can be read as a
+ * configuration again; and with one member more, files, digests of those that options name: /admin/config. */
 void config_json(const struct config *process, const struct generation *generation, struct buf *out);
+void config_page(const struct config *process, const struct generation *generation, struct buf *out);
 /* Append the JSON Schema (2020-12) of the file, made from the option table: `jitney check --schema`. */
 void config_schema(struct buf *out);
 

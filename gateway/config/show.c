@@ -300,6 +300,35 @@ void config_json(const struct config *process, const struct generation *generati
 	put_members(&writer, "", process);
 }
 
+/* Not of those that a text is filled in with: a secret is often short enough to be found by its digest. */
+static void put_files(const struct writer *writer)
+{
+	const struct generation *generation = &writer->now->generation;
+	const char *comma = "";
+	for (size_t i = 0; i < generation->file_count; i++) {
+		const struct config_file *file = &generation->files[i];
+		if (!file->hash || is_hidden(writer, file->path))
+			continue;
+		buf_put_text(writer->out, comma);
+		json_put_string(writer->out, slice_of(file->path));
+		buf_put_char(writer->out, ':');
+		json_put_string(writer->out, slice_of(file->hash));
+		comma = ",";
+	}
+}
+
+void config_page(const struct config *process, const struct generation *generation, struct buf *out)
+{
+	const struct config *now = container_of(generation, const struct config, generation);
+	struct writer writer = { process, now, now->drafts, out, false, false };
+	config_json(process, generation, out);
+	if (out->len) /* the brace that ends it comes later */
+		out->len--;
+	buf_put_text(out, ",\"files\":{");
+	put_files(&writer);
+	buf_put_text(out, "}}");
+}
+
 /* ---------------------------------------------------------------- for comparing */
 
 void config_put_upstream(const struct config *config, size_t index, bool lasting, struct buf *out)

@@ -13,6 +13,8 @@ import pytest
 
 from harness.gateway import JITNEY
 from harness.poll import until
+from harness.reload import reloaded
+from test_process import jitney
 
 
 class Provider(ThreadingHTTPServer):
@@ -260,6 +262,21 @@ def test_another_authority_by_the_same_name_is_taken_up(start, papers, providers
         until(lambda: len(gateway.events("config_refused")) > before, "it is refused")
         assert f"upstreams.array.ca_file: {reason}" in gateway.events("config_refused")[-1]["reason"]
     assert gateway.metrics().sum("config_generation") == 5
+
+
+def test_check_against_sees_another_authority_by_the_same_name(start, papers, tmp_path):
+    own = tmp_path / "ca.pem"
+    own.write_text((papers / "authority.pem").read_text())
+    gateway = start({"upstreams": {"array": {"endpoints": [{"url": "https://127.0.0.1:1/rpc"}], "ca_file": str(own)}}})
+
+    def against():
+        return jitney("check", "-c", gateway.config_path, "--against", gateway.url("", "admin")).stdout.splitlines()[1:]
+
+    assert against() == ["what runs is the same, but for what is shown as ***"]
+    own.write_text((papers / "stranger.pem").read_text())
+    assert against() == [f"~ files.{own}"]
+    assert reloaded(gateway, {})["changed"]["upstreams"]["changed"] == ["array"]
+    assert against() == ["what runs is the same, but for what is shown as ***"]
 
 
 def test_a_bundle_of_many_authorities_is_taken_apart_once(start, papers, providers, tmp_path):
