@@ -98,6 +98,7 @@ struct batcher {
 	struct pauses *pauses; /* held; until when it wants to be left alone, with a tool by 503 of one call of it */
 	struct common_member common; /* if the upstream has several owners */
 	bool silent;                 /* another one of them tells gauges */
+	bool line_told;              /* how long one waits in it */
 	bool of_many;                /* there are others */
 	struct limiter limiter; /* how many of `in_flight` at once; of several owners': what it saw of theirs last */
 	enum limiter_state state_shown;

@@ -51,8 +51,6 @@ void learned_show_flow(struct batcher *batcher)
 	meter_set(meter, METRIC_ID_LIMITER_STATE, batcher->label, limiter->state, 1);
 	meter_set(meter, METRIC_ID_LIMITER_REASON, batcher->label, limiter->reason, 1);
 	meter_set(meter, METRIC_ID_RETRY_BUDGET, batcher->label, 0, (int64_t)(left * 1e6));
-	if (batcher->waiting_items == 0)
-		meter_set(meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, 0);
 }
 
 void learned_show(struct batcher *batcher, const struct lane *lane, uint64_t now_us)

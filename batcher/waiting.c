@@ -254,6 +254,15 @@ void waiting_evaluate(struct batcher *batcher, struct lane *lane, uint64_t now_u
 		due_set(&batcher->looks, &lane->look, decision.again_us);
 }
 
+/* However it has become empty: nobody else would say that nobody waits any more. */
+static void tell_no_line(struct batcher *batcher)
+{
+	if (!batcher->line_told || batcher->waiting_items > 0)
+		return;
+	meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, 0);
+	batcher->line_told = false;
+}
+
 void waiting_count(struct batcher *batcher, const struct lane *lane, struct batch_item *item, int by)
 {
 	size_t bytes = item->call.arguments.len;
@@ -270,6 +279,7 @@ void waiting_count(struct batcher *batcher, const struct lane *lane, struct batc
 		TAILQ_REMOVE(&batcher->lines[band], item, line);
 	else
 		TAILQ_INSERT_TAIL(&batcher->lines[band], item, line);
+	tell_no_line(batcher);
 }
 
 bool waiting_is_full_of_items(const struct batcher *batcher)
@@ -410,8 +420,10 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 	if (waiting_has_others(batcher))
 		view_others(batcher, &view);
 	struct admission_decision decision = admission_evaluate(&batcher->admission, &view, now_us);
-	if (!batcher->silent)
+	if (!batcher->silent) {
 		meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, (int64_t)decision.wait_us);
+		batcher->line_told = true;
+	}
 	return decision;
 }
 

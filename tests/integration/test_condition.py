@@ -4,6 +4,7 @@ import time
 
 from harness import provider as behave
 from harness.poll import until
+from harness.wire import Raw, request_bytes
 from test_stats import named, stats
 
 
@@ -93,3 +94,23 @@ def test_who_refuses_calls_is_sick(start, provider, later):
     provider.release()
     assert {call.result(20).status for call in calls} == {200, 503}
     assert of(gateway)["why"] and of(gateway)["last_error"]["outcome"] == "overloaded"
+
+
+def test_a_line_that_everybody_has_left_is_none(start, provider):
+    """Nothing ends there that would say so: the provider is left alone, and its callers go."""
+    gateway = start({"upstreams": {"array": {"concurrency": 1, "batch": {"mode": "off"}, "queue": {"wait": "60s"}}},
+                     "tools": {"write": {"timeout": "60s"}}})
+    provider.behaviour = behave.after(0.4)
+    for n in range(12):
+        gateway.call("write", {"n": n})
+    provider.behaviour = behave.status(429, Retry_After="30")
+    callers = [Raw(gateway.address()) for _ in range(8)]
+    for n, caller in enumerate(callers):    # the first one is told to wait, and the others wait behind it
+        caller.send(request_bytes("POST", "/v1/tools/write", b'{"n": %d}' % (100 + n)))
+        provider.until_deliveries(13)
+        gateway.until_metric("batch_waiting_items", n, upstream="array")
+    assert of(gateway)["sign"].startswith("line of")
+    for caller in callers:
+        caller.close()
+    gateway.until_metric("batch_waiting_items", 0, upstream="array")
+    assert gateway.metrics().sum("queue_wait_seconds", upstream="array") == 0
