@@ -342,6 +342,28 @@ static void what_hangs_at_one_holds_up_no_other(void **state)
 	end();
 }
 
+/* Nor when a generation comes to one of them meanwhile, or one that goes leaves its gauges to another. */
+static void no_policy_begins_it_again(void **state)
+{
+	(void)state;
+	struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "over");
+	begin(1, 100);
+	for (size_t i = 0; i < BATCHERS; i++) {
+		assert_int_equal(add(i), OUTCOME_OK);
+		turn(1);
+	}
+	for (size_t i = 0; i < BATCHERS; i++) {
+		batcher_abort_all(several.worlds[i].batcher, answer, several.worlds[0].now_us);
+		batcher_adjust(several.worlds[i].batcher, &several.worlds[i].policy);
+		turn(1);
+		assert_int_equal(several.probes[i].outcome, OUTCOME_SHUTTING_DOWN);
+		assert_int_equal(fake_under_way(), 0);
+	}
+	assert_int_equal(fake_sent(), 1);
+	answer_unref(answer);
+	end();
+}
+
 /* --- random lives --- */
 
 static unsigned roll(unsigned sides)
@@ -422,6 +444,7 @@ int main(void)
 		cmocka_unit_test(they_take_turns),
 		cmocka_unit_test(a_pause_is_all_of_theirs),
 		cmocka_unit_test(at_the_end_nothing_more_is_sent),
+		cmocka_unit_test(no_policy_begins_it_again),
 		cmocka_unit_test(who_may_not_send_any_more_stands_in_nobodys_way),
 		cmocka_unit_test(what_one_would_learn_all_learn_together),
 		cmocka_unit_test(what_hangs_at_one_holds_up_no_other),
