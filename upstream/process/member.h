@@ -122,6 +122,8 @@ struct member *member_start(struct process_pool *pool);
 void member_free(struct member *member);
 /* Give it a call. False: its queue is full. */
 bool member_give(struct member *member, struct pool_call *call) MUST_CHECK;
+/* It takes no lines any more by its own doing, and lives on for a while. */
+bool member_is_deaf(const struct member *member);
 /* Tell it, if it may have read the call, that nobody waits any more. */
 void member_cancel(struct member *member, const struct pool_call *call);
 /* Close its stdin and so on, with all its grace; it takes no calls from now on. */
@@ -132,6 +134,22 @@ void member_kill(struct member *member, const char *format, ...) PRINTF_LIKE(2, 
 void member_doubt(struct member *member);
 /* Ask it for its tools. That ends in pool_listed or pool_list_failed, or with the member. READY or RETIRING. */
 void member_list(struct member *member);
+
+/* --- calls in members; pool.c --- */
+
+/* The least busy one that takes calls; NULL: all are full, or there is none. */
+struct member *pool_pick_member(const struct process_pool *pool);
+/* Into the one that pool_pick_member has found. False: there is none, or its queue is full; the call is where it was. */
+bool pool_place_call(struct process_pool *pool, struct pool_call *call) MUST_CHECK;
+/* Those that wait, oldest first, as long as there is room; they leave within this turn. */
+void pool_place_waiting(struct process_pool *pool);
+/* NULL: no such call is in it. */
+struct pool_call *pool_find_call(const struct member *member, uint64_t id);
+/* Out of its member, where its line is not written any further; it is in no list then. */
+void pool_take_out(struct pool_call *call);
+/* What was not sent, or can be sent again, waits for another member, in its old order, before all others; what was sent
+ * and cannot be stays in. unread: nothing that was sent has been read. */
+void pool_take_back(struct member *member, bool unread);
 
 /* --- the list of tools; pool_tools.c --- */
 
@@ -163,5 +181,7 @@ void pool_member_deaf(struct member *member);
 void pool_member_complained(struct member *member, struct slice text);
 /* A line that was no answer. */
 void pool_noise(struct process_pool *pool);
+/* One more, of this pool's upstream. */
+void pool_count(const struct process_pool *pool, enum metric metric);
 
 #endif

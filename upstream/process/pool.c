@@ -17,14 +17,14 @@ enum { FAILURES_REFUSE = 2, FAILURES_COUNTED = 16, SILENT_TIMEOUTS = 3, COMPLAIN
 
 /* ---------------------------------------------------------------- what is to be seen */
 
-static void count_metric(const struct process_pool *pool, enum metric metric)
+void pool_count(const struct process_pool *pool, enum metric metric)
 {
 	meter_add(pool->meter, metric, pool->settings->label, 0, 1);
 }
 
 void pool_noise(struct process_pool *pool)
 {
-	count_metric(pool, METRIC_ID_PROCESS_UNPARSED_LINES);
+	pool_count(pool, METRIC_ID_PROCESS_UNPARSED_LINES);
 }
 
 static void log_process(const struct process_pool *pool, const struct log_event *event, const char *reason,
@@ -53,7 +53,7 @@ void pool_member_complained(struct member *member, struct slice text)
 	struct process_pool *pool = member->pool;
 	struct log_line line UNCLEARED;
 	uint64_t now_us = loop_now(pool->loop);
-	count_metric(pool, METRIC_ID_PROCESS_STDERR);
+	pool_count(pool, METRIC_ID_PROCESS_STDERR);
 	if (now_us >= clock_add(pool->complaints_since_us, CLOCK_US_PER_S)) {
 		log_left_out(pool);
 		pool->complaints_since_us = now_us;
@@ -78,7 +78,7 @@ static struct pool_call_bucket *bucket_of(struct process_pool *pool, uint64_t id
 	return &pool->by_id[id % SAME_IDS];
 }
 
-static void take_out(struct pool_call *call)
+void pool_take_out(struct pool_call *call)
 {
 	struct member *member = call->member;
 	process_take_back(member->process, &call->line);
@@ -87,6 +87,15 @@ static void take_out(struct pool_call *call)
 	member->busy--;
 	member->idle_since_us = loop_now(member->pool->loop);
 	call->member = NULL;
+}
+
+/* It waits again, before all others. */
+static void put_back(struct pool_call *call)
+{
+	struct process_pool *pool = call->member->pool;
+	pool_take_out(call);
+	call->waits = true;
+	TAILQ_INSERT_HEAD(&pool->waiting, call, next);
 }
 
 static bool give_call(struct member *member, struct pool_call *call)
@@ -110,18 +119,16 @@ bool process_pool_sent(const struct pool_call *call)
 	return call->repeated || (call->member && call->line.written > 0);
 }
 
-/* It takes no lines any more by its own doing, and lives on for a while. */
-static bool is_deaf(const struct member *member)
+bool member_is_deaf(const struct member *member)
 {
 	return !member->stopped && member->state != MEMBER_STARTING && !process_takes_lines(member->process);
 }
 
-/* The least busy one; NULL: all are full, or there is none. */
-static struct member *pick_member(const struct process_pool *pool)
+struct member *pool_pick_member(const struct process_pool *pool)
 {
 	struct member *member, *best = NULL, *spare = NULL;
 	TAILQ_FOREACH (member, &pool->members, next) {
-		if (member->busy >= pool->own->calls || member->stopped || is_deaf(member))
+		if (member->busy >= pool->own->calls || member->stopped || member_is_deaf(member))
 			continue;
 		if (member->state == MEMBER_READY && (!best || member->busy < best->busy))
 			best = member;
@@ -131,9 +138,9 @@ static struct member *pick_member(const struct process_pool *pool)
 	return best ? best : spare;
 }
 
-static bool place_call(struct process_pool *pool, struct pool_call *call)
+bool pool_place_call(struct process_pool *pool, struct pool_call *call)
 {
-	struct member *member = pick_member(pool);
+	struct member *member = pool_pick_member(pool);
 	return member && give_call(member, call);
 }
 
@@ -143,11 +150,11 @@ static void flush_later(struct process_pool *pool)
 		loop_arm(pool->loop, &pool->flush, loop_now(pool->loop));
 }
 
-static void place_waiting(struct process_pool *pool)
+void pool_place_waiting(struct process_pool *pool)
 {
 	struct pool_call *call;
 	struct member *member;
-	while ((call = TAILQ_FIRST(&pool->waiting)) && (member = pick_member(pool))) {
+	while ((call = TAILQ_FIRST(&pool->waiting)) && (member = pool_pick_member(pool))) {
 		TAILQ_REMOVE(&pool->waiting, call, next); /* first: it goes into the member's list by the same link */
 		if (!give_call(member, call)) {
 			TAILQ_INSERT_HEAD(&pool->waiting, call, next);
@@ -191,9 +198,9 @@ static struct pool_counts count_members(const struct process_pool *pool)
 	struct pool_counts counts = { 0 };
 	const struct member *member;
 	TAILQ_FOREACH (member, &pool->members, next) {
-		counts.deaf += is_deaf(member);
-		counts.retiring += !member->stopped && !is_deaf(member) && member->state == MEMBER_RETIRING;
-		if (member->stopped || is_deaf(member) || member->state >= MEMBER_RETIRING)
+		counts.deaf += member_is_deaf(member);
+		counts.retiring += !member->stopped && !member_is_deaf(member) && member->state == MEMBER_RETIRING;
+		if (member->stopped || member_is_deaf(member) || member->state >= MEMBER_RETIRING)
 			continue;
 		counts.live++;
 		counts.busy += member->busy;
@@ -303,7 +310,7 @@ static bool start_one(struct process_pool *pool)
 		note_no_list(pool);
 		return false;
 	}
-	count_metric(pool, METRIC_ID_PROCESS_STARTS);
+	pool_count(pool, METRIC_ID_PROCESS_STARTS);
 	TAILQ_INSERT_TAIL(&pool->members, member, next);
 	return true;
 }
@@ -343,11 +350,11 @@ static void settle_pool(struct process_pool *pool)
 	uint64_t now_us = loop_now(pool->loop), next_us;
 	if (pool->freeing)
 		return;
-	place_waiting(pool);
+	pool_place_waiting(pool);
 	struct pool_counts counts = count_members(pool);
 	size_t want = wanted_members(pool, &counts);
 	while (counts.live < want && pool->not_before_us <= now_us && start_one(pool)) {
-		place_waiting(pool);
+		pool_place_waiting(pool);
 		counts = count_members(pool);
 	}
 	if (counts.live == 0 && pool->not_before_us > now_us && pool->failures >= FAILURES_REFUSE)
@@ -402,7 +409,7 @@ void pool_member_ready(struct member *member)
 	settle_pool(pool);
 }
 
-static struct pool_call *find_call(const struct member *member, uint64_t id)
+struct pool_call *pool_find_call(const struct member *member, uint64_t id)
 {
 	struct pool_call *call;
 	LIST_FOREACH(call, bucket_of(member->pool, id), alike)
@@ -420,7 +427,7 @@ void pool_member_notification(struct member *member, const struct mcp_message *m
 	if (!message->params.len || json_type(message->params) != JSON_OBJECT)
 		return;
 	if (mcp_progress_id(message, &id)) {
-		if ((call = find_call(member, id)) && call->asks.progress)
+		if ((call = pool_find_call(member, id)) && call->asks.progress)
 			call->on_notification(call, MCP_NOTIFICATION_PROGRESS, message->params);
 	} else if (member->busy == 1 && !member->ambiguous && mcp_method_is(message, "notifications/message")) {
 		call = TAILQ_FIRST(&member->calls);
@@ -432,14 +439,14 @@ void pool_member_notification(struct member *member, const struct mcp_message *m
 bool pool_member_answered(struct member *member, uint64_t id, struct answer *answer)
 {
 	struct process_pool *pool = member->pool;
-	struct pool_call *call = find_call(member, id);
+	struct pool_call *call = pool_find_call(member, id);
 	if (!call) {
 		answer_unref(answer); /* nobody waits for it any more, or it was never asked */
 		pool_noise(pool);
 		return false;
 	}
 	bool leaves = member->state == MEMBER_LEAVING && member->busy == 1;
-	take_out(call);
+	pool_take_out(call);
 	member->useful = true;
 	call->answered(call, answer);
 	bool may_idle_too_long = member->busy == 0 && !pool->timer.place;
@@ -485,9 +492,7 @@ static struct answer *lost_answer(const struct member *member, const struct pool
 			      0);
 }
 
-/* What was not sent, or can be sent again, waits for another process, in its old order, before all others. The rest is
- * answered. unread: nothing that was sent has been read. */
-static void release_calls(struct process_pool *pool, struct member *member, bool unread)
+void pool_take_back(struct member *member, bool unread)
 {
 	struct pool_call *call, *before = TAILQ_LAST(&member->calls, pool_call_list);
 	while ((call = before)) {
@@ -495,34 +500,24 @@ static void release_calls(struct process_pool *pool, struct member *member, bool
 		bool sent = !unread && process_pool_sent(call);
 		if (sent && (!call->repeatable || call->repeated))
 			continue;
-		take_out(call);
+		put_back(call);
 		call->repeated |= sent;
-		call->waits = true;
-		TAILQ_INSERT_HEAD(&pool->waiting, call, next);
 		if (sent)
-			count_metric(pool, METRIC_ID_UPSTREAM_REPEATS);
-	}
-	while ((call = TAILQ_FIRST(&member->calls))) {
-		take_out(call);
-		call->answered(call, lost_answer(member, call));
+			pool_count(member->pool, METRIC_ID_UPSTREAM_REPEATS);
 	}
 }
 
 void pool_member_deaf(struct member *member)
 {
-	struct process_pool *pool = member->pool;
 	struct pool_call *call, *before = TAILQ_LAST(&member->calls, pool_call_list);
-	if (!is_deaf(member))
+	if (!member_is_deaf(member))
 		return;
 	while ((call = before)) {
 		before = TAILQ_PREV(call, pool_call_list, next);
-		if (call->line.written)
-			continue;
-		take_out(call);
-		call->waits = true;
-		TAILQ_INSERT_HEAD(&pool->waiting, call, next);
+		if (!call->line.written)
+			put_back(call);
 	}
-	loop_arm(pool->loop, &pool->timer, loop_now(pool->loop));
+	loop_arm(member->pool->loop, &member->pool->timer, loop_now(member->pool->loop));
 }
 
 static void report_trouble(struct process_pool *pool, const struct member *member, const char *reason,
@@ -539,6 +534,15 @@ static void report_trouble(struct process_pool *pool, const struct member *membe
 		    logged, lived_us);
 }
 
+static void answer_lost_calls(struct member *member)
+{
+	struct pool_call *call;
+	while ((call = TAILQ_FIRST(&member->calls))) {
+		pool_take_out(call);
+		call->answered(call, lost_answer(member, call));
+	}
+}
+
 void pool_member_ended(struct member *member, bool cannot_start, const char *reason)
 {
 	struct process_pool *pool = member->pool;
@@ -549,14 +553,15 @@ void pool_member_ended(struct member *member, bool cannot_start, const char *rea
 	member->stopped = true;
 	pool->cpu_gone_us += member->cpu_us;
 	if (!meant) {
-		count_metric(pool, METRIC_ID_PROCESS_CRASHES);
+		pool_count(pool, METRIC_ID_PROCESS_CRASHES);
 		report_trouble(pool, member, reason, lived_us);
 		if (starting || (!member->useful && lived_us < STEADY_US))
 			note_failure(pool);
 		else
 			pool->failures = 0; /* what fells it may be a call: the others need it back at once */
 	}
-	release_calls(pool, member, cannot_start);
+	pool_take_back(member, cannot_start);
+	answer_lost_calls(member);
 	if (member->list_id && meant)
 		pool_list_soon(pool); /* another one will tell */
 	else if (member->list_id)
@@ -577,7 +582,7 @@ static bool id_is_under_way(struct process_pool *pool, uint64_t id)
 	struct member *member;
 	TAILQ_FOREACH (member, &pool->members, next)
 		if (id == member->handshake_id || id == member->listen_id || id == member->list_id ||
-		    id == member->ping_id || find_call(member, id))
+		    id == member->ping_id || pool_find_call(member, id))
 			return true;
 	return false;
 }
@@ -599,7 +604,7 @@ enum mcp_era process_pool_era(const struct process_pool *pool)
 struct answer *process_pool_refusal(struct process_pool *pool)
 {
 	uint64_t now_us = loop_now(pool->loop);
-	if (pool->failures < FAILURES_REFUSE || pool->not_before_us <= now_us || pick_member(pool))
+	if (pool->failures < FAILURES_REFUSE || pool->not_before_us <= now_us || pool_pick_member(pool))
 		return NULL;
 	struct pool_counts counts = count_members(pool);
 	if (counts.live)
@@ -616,7 +621,7 @@ void process_pool_put(struct process_pool *pool, struct pool_call *call)
 	assert_owner(loop_owner(pool->loop));
 	call->member = NULL;
 	call->waits = call->repeated = false;
-	if (TAILQ_EMPTY(&pool->waiting) && place_call(pool, call)) {
+	if (TAILQ_EMPTY(&pool->waiting) && pool_place_call(pool, call)) {
 		struct pool_counts counts = count_members(pool);
 		if (counts.live < wanted_members(pool, &counts))
 			loop_arm(pool->loop, &pool->timer, loop_now(pool->loop));
@@ -657,7 +662,7 @@ void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool
 	}
 	if (!member)
 		return;
-	take_out(call);
+	pool_take_out(call);
 	member->ambiguous |= call->line.written > 0;
 	member_cancel(member, call);
 	if (timed_out)
