@@ -536,6 +536,11 @@ bool member_give(struct member *member, struct pool_call *call)
 	return process_put(member->process, &call->line);
 }
 
+bool member_is_deaf(const struct member *member)
+{
+	return !member->stopped && member->state != MEMBER_STARTING && !process_takes_lines(member->process);
+}
+
 void member_cancel(struct member *member, const struct pool_call *call)
 {
 	if (!member->pool->mcp || member->stopped || call->line.written == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * member.h: one process of a pool and what is spoken with it: the handshake, answers, the server's own requests
- * and its list of tools. Private to pool.c, pool_tools.c and member.c.
+ * and its list of tools. Private to pool.c, pool_calls.c, pool_tools.c and member.c.
  *
  *   member_start -> STARTING -(handshake)-> READY -(max_calls reached, too large)-> RETIRING -(a new one is ready)-> LEAVING
  *                       `------------- ended ---------'------- idle, hung, one too many ------------------^ -> ended
@@ -135,7 +135,7 @@ void member_doubt(struct member *member);
 /* Ask it for its tools. That ends in pool_listed or pool_list_failed, or with the member. READY or RETIRING. */
 void member_list(struct member *member);
 
-/* --- calls in members; pool.c --- */
+/* --- calls in members; pool_calls.c --- */
 
 /* The least busy one that takes calls; NULL: all are full, or there is none. */
 struct member *pool_pick_member(const struct process_pool *pool);
