@@ -188,8 +188,7 @@ static void close_line(struct line *line)
 static struct line *open_line(struct connections *pool, bool fresh)
 {
 	struct line *line;
-	LIST_FOREACH(line, &pool->lines, next)
-	{
+	LIST_FOREACH (line, &pool->lines, next) {
 		if (line->busy || fresh)
 			continue;
 		line->busy = true;
@@ -481,8 +480,8 @@ size_t connections_open(const struct connections *pool)
 {
 	const struct line *line;
 	size_t open = 0;
-	LIST_FOREACH(line, &pool->lines, next)
-	open++;
+	LIST_FOREACH (line, &pool->lines, next)
+		open++;
 	return open;
 }
 
@@ -522,9 +521,9 @@ void transport_distrust(struct transfer *transfer)
 	const struct ended *ended = find_ended(container_of(transfer, struct http_exchange, transfer));
 	struct line *line;
 	assert(ended);
-	LIST_FOREACH(line, &transfer->connections->lines, next)
-	if (line->number == ended->as.number)
-		break;
+	LIST_FOREACH (line, &transfer->connections->lines, next)
+		if (line->number == ended->as.number)
+			break;
 	if (line && line->ending)
 		line->distrusted = true;
 	else if (line && !line->busy)

@@ -92,9 +92,9 @@ void pool_place_waiting(struct process_pool *pool)
 struct pool_call *pool_find_call(const struct member *member, uint64_t id)
 {
 	struct pool_call *call;
-	LIST_FOREACH(call, bucket_of(member->pool, id), alike)
-	if (call->id == id && call->member == member)
-		break;
+	LIST_FOREACH (call, bucket_of(member->pool, id), alike)
+		if (call->id == id && call->member == member)
+			break;
 	return call;
 }
 

@@ -149,8 +149,7 @@ static void many_series_make_several_requests(void **state)
 	size_t requests = 0, calls = 0, observations = 0;
 	int64_t sum = 0;
 	struct otlp_body *body;
-	STAILQ_FOREACH(body, &bodies, next)
-	{
+	STAILQ_FOREACH (body, &bodies, next) {
 		Otlp__ExportMetricsServiceRequest *request = read_body(body);
 		const Otlp__Metric *metric = find_metric(request, "jitney_requests_total");
 		requests++;
