@@ -10,7 +10,7 @@ import json
 import threading
 import time
 
-from plain_http import JsonHandler, serve
+from plain_http import PlainHandler, serve
 
 REQUEST_SECONDS = 0.010
 CALL_SECONDS = 0.000_05
@@ -61,7 +61,7 @@ def error(call, code, message):
     return {"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message}}
 
 
-class Handler(JsonHandler):
+class Handler(PlainHandler):
     stats = Stats()
 
     def do_POST(self):

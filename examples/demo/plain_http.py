@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP side of the demo's providers: JSON out, connections stay open, a port of one's own choice."""
+"""The HTTP side of the demo's providers: connections stay open, a reply is one write, a port of one's own choice."""
 import argparse
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class JsonHandler(BaseHTTPRequestHandler):
+class PlainHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"          # keep connections open
     disable_nagle_algorithm = True
     wbufsize = -1                          # one write for head and body
@@ -13,10 +13,14 @@ class JsonHandler(BaseHTTPRequestHandler):
     def body(self):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-    def reply(self, status, document):
-        body = json.dumps(document, separators=(",", ":")).encode()
+    def reply(self, status, body=b"", **headers):
+        """Headers with _ for -; a body that is not bytes goes as JSON."""
+        if not isinstance(body, bytes):
+            body = json.dumps(body, separators=(",", ":")).encode()
+            headers = {"Content_Type": "application/json", **headers}
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

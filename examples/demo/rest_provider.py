@@ -10,7 +10,7 @@ import threading
 import time
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from plain_http import JsonHandler, serve
+from plain_http import PlainHandler, serve
 
 REQUEST_SECONDS = 0.010
 SKIES = ("sun", "cloud", "rain")
@@ -38,7 +38,7 @@ class Office:
             return {"requests": self.requests, "calls": self.requests, "mails": len(self.mails)}
 
 
-class Handler(JsonHandler):
+class Handler(PlainHandler):
     office = Office()
 
     def do_GET(self):

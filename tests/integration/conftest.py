@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.black_hole import BlackHole  # noqa: E402
+from harness.collector import Collector  # noqa: E402
 from harness.gateway import JITNEY, LOAD, Gateway, merged, standard  # noqa: E402
 from harness.mcp_client import Client  # noqa: E402
 from harness.mcp_server import McpServer  # noqa: E402
@@ -96,6 +97,14 @@ def bare_provider():
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.fixture
+def collector():
+    """Takes what is posted by OTLP."""
+    collector = Collector()
+    yield collector
+    collector.finish()
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-
 from harness import provider as behave
 from harness.poll import until
 from harness.ports import kept_port
 from harness.reload import reload, reloaded
+from harness.small_server import PlainHandler
 from test_process import jitney
 
 TOP = Path(__file__).resolve().parents[2]
@@ -29,26 +29,21 @@ class Receiver:
         self.posts, self.answers, self.raw, self.hangs, self.over = [], [], b"", threading.Event(), threading.Event()
         receiver = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(PlainHandler):
+            protocol_version = "HTTP/1.0"  # who is not answered is hung up on
+
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.posts.append((self.path, dict(self.headers), json.loads(body), time.monotonic()))
+                receiver.posts.append((self.path, dict(self.headers), json.loads(self.body()), time.monotonic()))
                 if receiver.raw:
                     self.wfile.write(receiver.raw)
+                    self.wfile.flush()
                     receiver.over.wait(20)
                     return
                 if receiver.hangs.is_set():
                     receiver.over.wait(20)
                     return
                 status, headers = receiver.answers.pop(0) if receiver.answers else (200, {})
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
+                self.reply(status, **headers)
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", kept_port()), Handler)
         self.server.daemon_threads = True

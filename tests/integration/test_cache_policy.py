@@ -211,11 +211,7 @@ def test_calls_that_differ_in_nothing_that_counts_share_a_flight(with_cache, pro
 ])
 def test_a_key_that_contradicts_itself_is_refused(make, key, said):
     gateway = make({"tools": {"cached": {"cache": {"key": key}}}})
-    gateway.spawn()
-    assert gateway.process.wait(10) == 2
-    gateway.ended_by_test = True
-    gateway.process = None
-    assert said in gateway.log()
+    gateway.refuses(said)
 
 
 # ---- entity tags ----

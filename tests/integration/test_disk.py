@@ -270,11 +270,7 @@ def test_a_full_disk(start, tier, place, provider):
 
 def test_disk_and_redis_exclude_each_other(make, tier):
     gateway = make({"cache": {**tier()["cache"], "redis": {"url": "redis://127.0.0.1:1"}}})
-    gateway.spawn()
-    assert gateway.wait() == 2
-    gateway.ended_by_test = True
-    assert "exclude each other" in gateway.log()
-    gateway.process = None
+    gateway.refuses("exclude each other")
 
 
 def test_a_purge_of_all_needs_no_second_file_of_that_size(start, tier, place, provider):

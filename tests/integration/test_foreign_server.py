@@ -2,12 +2,11 @@
 """jitney reload and check --against, asked of a server that is no jitney, or of one with very many tools."""
 import json
 import resource
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from harness.ports import kept_port
+from harness.small_server import PlainHandler, SmallServer
 from test_process import jitney
 
 
@@ -17,27 +16,20 @@ def foreign():
     servers = []
 
     def build(document):
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(PlainHandler):
+            protocol_version = "HTTP/1.0"
+
             def do_GET(self):
-                body = json.dumps(document).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.reply(200, document)
 
             do_POST = do_GET
 
-            def log_message(self, *_):
-                pass
-
-        servers.append(ThreadingHTTPServer(("127.0.0.1", kept_port()), Handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
+        servers.append(SmallServer(Handler, kept_port()))
+        return servers[-1].url
 
     yield build
     for server in servers:
-        server.shutdown()
-        server.server_close()
+        server.finish()
 
 
 @pytest.mark.parametrize("document", [

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harness import provider as behave
-from harness.collector import Collector, partial
+from harness.collector import Collector, call_many, partial
 from harness.gateway import SANITIZED
 from harness.poll import until
 from harness.ports import kept_port
@@ -20,13 +20,6 @@ SELDOM = {"OTEL_METRIC_EXPORT_INTERVAL": "3600000"}
 # What is another with each look: time, this process, who looks, and what is told of the telling.
 MOVING = ("process_", "jitney_otlp_", "jitney_loop_turns_total", "jitney_worker_", "jitney_connections", "jitney_in_flight",
           "jitney_reply_bytes", "jitney_log_dropped", "jitney_upstream_connections", "jitney_redis_", "jitney_alerts_firing")
-
-
-@pytest.fixture
-def collector():
-    one = Collector()
-    yield one
-    one.finish()
 
 
 @pytest.fixture
@@ -160,10 +153,7 @@ def test_refusals_and_partial_success(told, collector, provider):
 def test_a_mistake_in_the_interval_is_told_at_the_start(make, value):
     gateway = make({"tracing": {"otlp": {"endpoint": "http://127.0.0.1:1", "metrics": True}}},
                    environment={"OTEL_METRIC_EXPORT_INTERVAL": value})
-    gateway.spawn()
-    assert gateway.wait() == 2
-    assert "OTEL_METRIC_EXPORT_INTERVAL" in gateway.log()
-    gateway.process = None
+    gateway.refuses("OTEL_METRIC_EXPORT_INTERVAL")
 
 
 # ---- reload ----
@@ -314,11 +304,10 @@ def test_an_ill_collector_costs_nobody_anything(start, provider, behaviour):
     rude = Rude(behaviour)
     try:
         gateway = start({"tracing": {"otlp": {"endpoint": rude.url, "sample": "100%", "metrics": True}}}, environment=OFTEN)
-        gateway.batch([{"id": str(n), "tool": "cached", "arguments": {"n": n % 7}} for n in range(300)])
+        call_many(gateway)
         before = gateway.resident_bytes()
         for _ in range(15):
-            reply = gateway.batch([{"id": str(n), "tool": "cached", "arguments": {"n": n % 7}} for n in range(300)])
-            assert reply.status == 200 and all(each["status"] == 200 for each in reply.json()["results"])
+            call_many(gateway)
         until(lambda: rude.requests >= 2, "traces and metrics have been tried")
         assert SANITIZED or gateway.resident_bytes() - before < 24 << 20     # a sanitizer's shadow grows beside it
         assert gateway.threads("traces") == gateway.threads("metrics") == 1

@@ -55,6 +55,28 @@ def owned(start, provider):
     return build
 
 
+class Flood:
+    """Twelve callers of whom each asks without end, reads and writes in turn, no two calls alike."""
+
+    def __init__(self, gateway, later):
+        self.gateway, self.over = gateway, threading.Event()
+        self.futures = [later(self.ask, number) for number in range(12)]
+
+    def ask(self, number):
+        told, n = set(), 0
+        while not self.over.is_set():
+            told.add(self.gateway.call("read" if n % 2 else "act", {"n": number * 10000 + n}).status)
+            n += 1
+        return told
+
+    def end(self, provider):
+        """All of them were answered, and what reached the provider reached it once."""
+        self.over.set()
+        assert [future.result(30) for future in self.futures] == [{200}] * 12
+        bodies = [delivery.body for delivery in provider.deliveries]
+        assert len(bodies) == len(set(bodies))
+
+
 def statuses(futures):
     return sorted(future.result(60).status for future in futures)
 
@@ -262,16 +284,7 @@ def test_what_leaves_the_line_stands_in_nobodys_way(owned, provider, later):
 def test_reloads_change_the_number_while_calls_run(owned, provider, later):
     gateway = owned()
     provider.behaviour = crowd = Crowd(0.002)
-    over = threading.Event()
-
-    def ask(number):
-        told, n = set(), 0
-        while not over.is_set():
-            told.add(gateway.call("read" if n % 2 else "act", {"n": number * 10000 + n}).status)
-            n += 1
-        return told
-
-    futures = [later(ask, number) for number in range(12)]
+    flood = Flood(gateway, later)
     for turn, _ in enumerate(pulse(3)):
         write(gateway, {"upstreams": {"many": {"concurrency": 2 + turn % 4, "pool": {"max": 20}}}})
         assert reload(gateway)[0] == 200
@@ -279,32 +292,17 @@ def test_reloads_change_the_number_while_calls_run(owned, provider, later):
     gateway.until_metric("concurrency_limit", 2, upstream="many")
     until(lambda: crowd.begin() or crowd.now <= 2, "those of before have ended")
     threading.Event().wait(0.5)
-    over.set()
-    assert [future.result(30) for future in futures] == [{200}] * 12
+    flood.end(provider)
     assert crowd.most <= 2
-    bodies = [delivery.body for delivery in provider.deliveries]
-    assert len(bodies) == len(set(bodies))
 
 
 def test_reloads_change_who_owns_it_while_calls_run(owned, provider, later):
     gateway = owned()
-    over = threading.Event()
-
-    def ask(number):
-        told, n = set(), 0
-        while not over.is_set():
-            told.add(gateway.call("read" if n % 2 else "act", {"n": number * 10000 + n}).status)
-            n += 1
-        return told
-
-    futures = [later(ask, number) for number in range(12)]
+    flood = Flood(gateway, later)
     for turn, _ in enumerate(pulse(3)):
         write(gateway, {"upstreams": {"many": {"owners": 1 + turn % OWNERS}}})
         assert reload(gateway)[0] == 200
-    over.set()
-    assert [future.result(30) for future in futures] == [{200}] * 12
-    bodies = [delivery.body for delivery in provider.deliveries]
-    assert len(bodies) == len(set(bodies))
+    flood.end(provider)
     gateway.until_metric("batch_in_flight", 0, upstream="many")
     assert gateway.call("act", {"n": -1}).status == 200
 

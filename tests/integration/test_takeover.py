@@ -51,10 +51,7 @@ def ended(gateway):
 
 def refused(new):
     """It must not have come to be; what it said."""
-    new.spawn()
-    new.ended_by_test = True
-    assert new.wait() == 2, new.log()
-    new.process = None
+    new.refuses()
     return new.log()
 
 

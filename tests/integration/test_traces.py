@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Traces (tracing.otlp): which calls are kept, what is said of them, and that no collector costs a caller anything."""
 import json
+import os
 import time
 
 import pytest
 
 from harness import provider as behave
-from harness.collector import Collector, partial
+from harness.collector import call_many, partial
 from harness.poll import until
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
-
-
-@pytest.fixture
-def collector():
-    one = Collector()
-    yield one
-    one.finish()
 
 
 @pytest.fixture
@@ -226,8 +220,7 @@ def test_a_collector_that_hangs_costs_nobody_anything(traced, collector, provide
     collector.hangs = True
     gateway = traced()
     for _ in range(12):
-        reply = gateway.batch([{"id": str(n), "tool": "cached", "arguments": {"n": n % 7}} for n in range(300)])
-        assert reply.status == 200 and all(each["status"] == 200 for each in reply.json()["results"])
+        call_many(gateway)
     dropped = gateway.metrics().sum("otlp_spans_total", result="queue_full")
     assert dropped >= 3600 - 2048 - 2 * 512, "the queue is bounded, and what has no room is counted"
     assert gateway.threads("traces") == 1
@@ -262,6 +255,16 @@ def test_the_environment_stands_in(start, collector, provider):
     assert span.resource["service.name"] == "bus" and span.resource["deployment.environment"] == "test"
 
 
+def test_what_is_no_attribute_costs_only_itself(start, collector, provider):
+    """Bytes that are no UTF-8 would make a collector refuse the whole request."""
+    gateway = start(environment={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SERVICE_NAME": os.fsdecode(b"a\xff"),
+                                 "OTEL_RESOURCE_ATTRIBUTES": "no pair,a=%zz,=b,c=%ff,deployment.environment=t%C3%A9st"})
+    gateway.call("write", traceparent=PARENT)
+    span = collector.until(lambda found: found, "the spans have come")[0]
+    assert span.resource["deployment.environment"] == "t\u00e9st" and span.resource["service.name"] == "jitney"
+    assert not {"a", "c", ""} & set(span.resource)
+
+
 @pytest.mark.parametrize("changes, environment", [
     ({}, {"OTEL_SDK_DISABLED": "true"}), ({"tracing": {"otlp": {"endpoint": "off"}}}, {})])
 def test_off_is_off(start, collector, changes, environment):
@@ -275,10 +278,7 @@ def test_off_is_off(start, collector, changes, environment):
     ("OTEL_EXPORTER_OTLP_HEADERS", "a=x%0d%0ay")])
 def test_a_mistake_of_the_environment_is_told_at_the_start(make, name, value):
     gateway = make(environment={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value})
-    gateway.spawn()
-    assert gateway.wait() == 2
-    assert name in gateway.log()
-    gateway.process = None
+    gateway.refuses(name)
 
 
 def test_nothing_that_is_not_utf8_reaches_the_collector(traced, collector, provider):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stands in for an admin listener: one document under a base path, and how often it was asked for."""
-import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from .ports import kept_port
+from .small_server import PlainHandler, SmallServer
 
 
 def numbers(**changes):
@@ -39,28 +40,20 @@ class StandIn:
         self.going.set()
         stand_in = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(PlainHandler):
+            protocol_version = "HTTP/1.0"
+
             def do_GET(self):
                 stand_in.asked.append((self.path, dict(self.headers)))
                 stand_in.going.wait(60)
-                self.answer(stand_in.answer(self.path))
-
-            def answer(self, document):
-                body = json.dumps(document).encode() if document is not None else b"no such page"
-                self.send_response(200 if document is not None else 404)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
+                document = stand_in.answer(self.path)
                 try:
-                    self.wfile.write(body)
+                    self.reply(*(200, document) if document is not None else (404, b"no such page"))
                 except OSError:
                     pass    # nobody waits for it any more
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}{base}"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.server = SmallServer(Handler, kept_port())
+        self.url = self.server.url + base
 
     def answer(self, path):
         if path == self.base + "/admin/stats":
@@ -69,10 +62,8 @@ class StandIn:
         return {"calls": self.calls} if path.startswith(self.base + "/admin/calls") else None
 
     def __enter__(self):
-        self.thread.start()
         return self
 
     def __exit__(self, *_):
         self.going.set()
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.finish()

@@ -125,6 +125,14 @@ class Gateway:
     def wait(self, seconds=STOP_SECONDS):
         return self.process.wait(seconds)
 
+    def refuses(self, *said):
+        """Start it: it ends at once, because of its configuration, and its log says all this."""
+        self.spawn()
+        assert self.wait() == 2, self.log()
+        log = self.log()
+        assert all(text in log for text in said) and not any(word in log for word in REPORTS), log[-12000:]
+        self.process = None
+
     def stop(self):
         """Ask it to end and return its exit status."""
         self.ended_by_test = True

@@ -8,16 +8,13 @@ import json
 import os
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from small_server import PlainHandler, SmallServer
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
+class Handler(PlainHandler):
     def do_POST(self):
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = json.loads(self.body())
         calls = request if isinstance(request, list) else [request]
         record = "".join(f"{call['params']['n']}\n" for call in calls)
         descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -26,23 +23,10 @@ class Handler(BaseHTTPRequestHandler):
         while os.path.exists(sys.argv[3]):
             time.sleep(0.005)
         answers = [{"jsonrpc": "2.0", "id": call["id"], "result": call["params"]["n"]} for call in calls]
-        body = json.dumps(answers if isinstance(request, list) else answers[0]).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    request_queue_size = 256
+        self.reply(200, answers if isinstance(request, list) else answers[0])
 
 
 if __name__ == "__main__":
-    server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
-    print(server.server_address[1], flush=True)
-    server.serve_forever()
+    server = SmallServer(Handler, int(sys.argv[1]))
+    print(server.port, flush=True)
+    server.thread.join()
