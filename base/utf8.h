@@ -54,4 +54,21 @@ static inline size_t utf8_char(const char *text, size_t len)
 	return 0;
 }
 
+/* Copy as valid UTF-8, up to the last character that fits with a NUL behind it; a byte that belongs to none becomes
+ * '?'. `to` may be the text itself. */
+static inline void utf8_copy(char *to, size_t room, struct slice text)
+{
+	size_t len = 0;
+	while (text.len) {
+		size_t bytes = utf8_char(text.at, text.len), taken = bytes ? bytes : 1;
+		if (len + taken >= room)
+			break;
+		memmove(to + len, bytes ? text.at : "?", taken);
+		len += taken;
+		text.at += taken;
+		text.len -= taken;
+	}
+	to[len] = '\0';
+}
+
 #endif

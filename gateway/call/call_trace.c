@@ -140,22 +140,6 @@ static enum trace_reason judge_call(struct trace_book *book, const struct call *
 	return slow ? TRACE_SLOW : TRACE_NOT_KEPT;
 }
 
-/* Cut to what fits, and valid UTF-8, which the protocol wants. */
-static void copy_text(char *to, size_t room, struct slice text)
-{
-	size_t len = 0;
-	while (text.len) {
-		size_t bytes = utf8_char(text.at, text.len), taken = bytes ? bytes : 1;
-		if (len + taken >= room)
-			break;
-		memcpy(to + len, bytes ? text.at : "?", taken);
-		len += taken;
-		text.at += taken;
-		text.len -= taken;
-	}
-	to[len] = '\0';
-}
-
 static const char *route_of(const struct request *request, bool *mcp)
 {
 	static const struct slice tools = { "/v1/tools/", 10 };
@@ -186,13 +170,13 @@ static void describe_call(struct traced_call *to, const struct call *call, const
 	to->stdio = upstream->process != NULL;
 	to->route = route_of(request, &mcp);
 	to->mcp_method = mcp ? "tools/call" : NULL;
-	copy_text(to->request_id, sizeof to->request_id, slice_of(request->id));
+	utf8_copy(to->request_id, sizeof to->request_id, slice_of(request->id));
 	if (call->tracestate)
-		copy_text(to->state, sizeof to->state, blob_slice(call->tracestate));
+		utf8_copy(to->state, sizeof to->state, blob_slice(call->tracestate));
 	else if (call->trace_parent && !mcp)
-		copy_text(to->state, sizeof to->state, caller_tracestate(request->headers[HEADER_TRACESTATE]));
+		utf8_copy(to->state, sizeof to->state, caller_tracestate(request->headers[HEADER_TRACESTATE]));
 	if (request->from_trusted_proxy)
-		copy_text(to->tenant, sizeof to->tenant, request->headers[HEADER_TENANT]);
+		utf8_copy(to->tenant, sizeof to->tenant, request->headers[HEADER_TENANT]);
 }
 
 static void describe_journey(struct traced_call *to, const struct call *call)
@@ -222,7 +206,7 @@ void call_trace_end(const struct call *call, const struct request *request, unsi
 				      .cache = source_word(call->source) };
 	describe_call(&traced, call, request, call->ended_us);
 	describe_journey(&traced, call);
-	copy_text(traced.detail, sizeof traced.detail, slice_of(call->answer->detail));
+	utf8_copy(traced.detail, sizeof traced.detail, slice_of(call->answer->detail));
 	exporter_keep(home->traces->exporter, &traced, home->meter);
 }
 

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "base/hex.h"
+#include "base/json_write.h"
 #include "gateway/config/config_private.h"
 #include "gateway/trace/settings.h"
 
@@ -63,7 +64,7 @@ static struct slice trim_blanks(struct slice text)
 	return text;
 }
 
-/* The next pair, which is cut off `rest`, in the arena. False: there is none; *wrong: because it is none. */
+/* The next one, which is cut off `rest`, in the arena. *wrong: it is no pair. False: there is none. */
 static bool next_pair(struct arena *arena, struct slice *rest, struct trace_attribute *pair, bool *wrong)
 {
 	char place[PAIR_BYTES];
@@ -76,14 +77,16 @@ static bool next_pair(struct arena *arena, struct slice *rest, struct trace_attr
 	rest->len -= text.len + (comma != NULL);
 	const char *equals = text.len ? memchr(text.at, '=', text.len) : NULL;
 	struct slice name = trim_blanks((struct slice){ text.at, equals ? (size_t)(equals - text.at) : 0 });
-	*wrong = !name.len;
-	if (*wrong)
-		return false;
+	*wrong = true;
+	if (!name.len)
+		return true;
 	struct slice raw = trim_blanks((struct slice){ equals + 1, (size_t)(text.at + text.len - equals - 1) });
-	*wrong = !percent_decode(raw, place, sizeof place, &value);
+	if (!percent_decode(raw, place, sizeof place, &value))
+		return true;
 	pair->name = arena_text(arena, name);
-	pair->value = *wrong ? NULL : arena_text(arena, value);
-	return pair->name && pair->value;
+	pair->value = arena_text(arena, value);
+	*wrong = !pair->name || !pair->value;
+	return true;
 }
 
 /* --- check --- */
@@ -104,7 +107,7 @@ static void check_headers(struct config_load *load, const struct node *root)
 	bool wrong = false;
 	size_t count = 0;
 	while (!wrong && next_pair(load->nodes, &rest, &pair, &wrong))
-		wrong = value_header_name(slice_of(pair.name)) || value_header(slice_of(pair.value)) ||
+		wrong = wrong || value_header_name(slice_of(pair.name)) || value_header(slice_of(pair.value)) ||
 			++count > TRACE_HEADERS_MOST;
 	if (wrong)
 		complain_of_variable(load, root, HEADERS,
@@ -155,21 +158,35 @@ static bool is_own(const char *name, const char *service)
 	return strcmp(name, "service.version") == 0 || (service && strcmp(name, "service.name") == 0);
 }
 
+/* NULL: not said, or no text that OpenTelemetry's messages may hold: a collector would refuse all that comes with
+ * it. */
+static const char *read_service(struct config_load *load)
+{
+	const char *service = read_environment("OTEL_SERVICE_NAME");
+	return service && json_utf8(slice_of(service)) ? arena_text(load->arena, slice_of(service)) : NULL;
+}
+
+static bool may_be_told(const struct trace_attribute *attribute, const char *service)
+{
+	return json_utf8(slice_of(attribute->name)) && json_utf8(slice_of(attribute->value)) &&
+	       !is_own(attribute->name, service);
+}
+
 /* What the environment says of us goes before what we say ourselves, but for the version. */
 static void fill_attributes(struct config_load *load, struct trace_settings *settings)
 {
 	struct trace_attribute *all = arena_array(load->arena, ATTRIBUTES_MOST, sizeof *all), pair;
-	const char *service = read_environment("OTEL_SERVICE_NAME");
+	const char *service = read_service(load);
 	struct slice rest = slice_of(read_environment(ATTRIBUTES));
 	bool named = service != NULL, wrong;
 	if (!all)
 		return;
 	settings->attributes = all;
-	put_attribute(settings, all, "service.name", service ? arena_text(load->arena, slice_of(service)) : NULL);
+	put_attribute(settings, all, "service.name", service);
 	/* a pair that is none is passed over, as OpenTelemetry's own libraries do */
 	while (settings->attribute_count < ATTRIBUTES_MOST - OWN_ATTRIBUTES &&
 	       next_pair(load->arena, &rest, &pair, &wrong))
-		if (!is_own(pair.name, service)) {
+		if (!wrong && may_be_told(&pair, service)) {
 			put_attribute(settings, all, pair.name, pair.value);
 			named = named || strcmp(pair.name, "service.name") == 0;
 		}
@@ -193,7 +210,8 @@ static void fill_headers(struct config_load *load, struct trace_settings *settin
 		return;
 	settings->headers = all;
 	while (settings->header_count < TRACE_HEADERS_MOST && next_pair(load->arena, &rest, &pair, &wrong))
-		all[settings->header_count++] = (struct upstream_header){ pair.name, pair.value };
+		if (!wrong)
+			all[settings->header_count++] = (struct upstream_header){ pair.name, pair.value };
 }
 
 void config_finish_tracing(struct config_load *load)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_write.h"
 #include "base/utf8.h"
 #include "gateway/trace/otlp.h"
 #include "gateway/trace/otlp.pb-c.h"
@@ -45,21 +46,13 @@ static const char *unit_of(const struct metric_family *family)
 /* As valid UTF-8, which the protocol wants; most are as they stand. */
 static const char *clean_text(struct arena *arena, const char *text)
 {
-	size_t len = strlen(text), valid = 0, steps = 0;
-	for (size_t step; valid < len && (step = utf8_char(text + valid, len - valid)) != 0; valid += step)
-		;
-	char *copy = valid < len ? arena_alloc(arena, len + 1) : NULL;
-	if (!copy)
-		return valid < len ? "" : text;
-	memcpy(copy, text, len);
-	for (size_t i = 0; i < len; i += steps) {
-		steps = utf8_char(text + i, len - i);
-		if (steps == 0) {
-			copy[i] = '?';
-			steps = 1;
-		}
-	}
-	return copy;
+	if (json_utf8(slice_of(text)))
+		return text;
+	size_t room = strlen(text) + 1;
+	char *copy = arena_alloc(arena, room);
+	if (copy)
+		utf8_copy(copy, room, slice_of(text));
+	return copy ? copy : "";
 }
 
 static struct attributes put_tags(struct arena *arena, const struct metric_point *point)
