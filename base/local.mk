@@ -33,4 +33,5 @@ libbase_a_SOURCES = \
 	base/resolve.c base/resolve.h \
 	base/service.c base/service.h \
 	base/slice.h \
+	base/timed_wait.c base/timed_wait.h \
 	base/utf8.h

@@ -23,7 +23,8 @@ unit_base = \
 	tests/unit/base/test_owner \
 	tests/unit/base/test_outcome \
 	tests/unit/base/test_resolve \
-	tests/unit/base/test_service
+	tests/unit/base/test_service \
+	tests/unit/base/test_timed_wait
 unit_metrics = \
 	tests/unit/metrics/test_history \
 	tests/unit/metrics/test_metric_catalogue \

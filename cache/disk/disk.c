@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
+#include "base/timed_wait.h"
 #include "cache/disk/disk_private.h"
 
 #define STOP_PATIENCE_US (3 * CLOCK_US_PER_S) /* beyond the snapshot */
@@ -156,20 +156,6 @@ struct change *disk_take_change_locked(struct disk *disk)
 	return change;
 }
 
-int disk_await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t until_us)
-{
-	uint64_t now_us = clock_now_us(), left_us = until_us > now_us ? until_us - now_us : 0;
-	struct timespec until;
-	if (until_us == CLOCK_NEVER)
-		return pthread_cond_wait(condition, &disk->mutex);
-	/* a condition knows no boot time; what is left of the wait is the same on both clocks but for a suspend */
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	left_us += (uint64_t)until.tv_nsec / 1000;
-	until.tv_sec += (time_t)(left_us / CLOCK_US_PER_S);
-	until.tv_nsec = (long)(left_us % CLOCK_US_PER_S * 1000);
-	return pthread_cond_timedwait(condition, &disk->mutex, &until);
-}
-
 /* --- life --- */
 
 static void report_metrics(void *context, struct meter *meter)
@@ -196,12 +182,8 @@ struct disk *disk_new(const struct disk_settings *settings, struct cache *cache,
 	disk->retry_after_us = DISK_RETRY_FIRST_US;
 	buf_init(&disk->scratch, VALUE_BYTES_MAX);
 	pthread_mutex_init(&disk->mutex, NULL);
-	pthread_condattr_t monotonic;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&disk->stirred, &monotonic);
-	pthread_cond_init(&disk->has_ended, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	timed_wait_init(&disk->stirred);
+	timed_wait_init(&disk->has_ended);
 	metrics_on_scrape(metrics, report_metrics, disk);
 	return disk;
 }
@@ -235,13 +217,13 @@ bool disk_stop(struct disk *disk)
 	if (!disk->started)
 		return true;
 	uint64_t now_us = clock_now_us(), last_us = now_us + disk->settings->snapshot_us + STOP_PATIENCE_US;
-	int waited = 0;
+	bool in_time = true;
 	pthread_mutex_lock(&disk->mutex);
 	disk->stopping = true;
 	disk->stop_us = now_us + disk->settings->snapshot_us;
 	pthread_cond_signal(&disk->stirred);
-	while (!disk->ended && waited == 0)
-		waited = disk_await_locked(&disk->has_ended, disk, last_us);
+	while (!disk->ended && in_time)
+		in_time = timed_wait(&disk->has_ended, &disk->mutex, last_us);
 	bool ended = disk->ended;
 	pthread_mutex_unlock(&disk->mutex);
 	if (!ended) {

@@ -36,6 +36,7 @@ struct disk_lookup {
 	bool failed;              /* likewise: it is no answer that nothing was found */
 };
 
+/* Something to be done to the file, in its turn. */
 struct change {
 	enum change_kind { CHANGE_PUT, CHANGE_REMOVE, CHANGE_PURGE } kind;
 	struct change *next;
@@ -78,6 +79,8 @@ struct disk {
 	uint64_t stop_us;              /* m: stopping: all should have ended by then */
 };
 
+/* How many puts and removals wait whose digests fall into this one's slot: 0 says that none is of it. Under the
+ * mutex. */
 static inline uint16_t *disk_pending(struct disk *disk, const uint8_t *digest)
 {
 	return &disk->pending[(digest[0] | digest[1] << 8) & (PENDING_SLOTS - 1)];
@@ -85,7 +88,7 @@ static inline uint16_t *disk_pending(struct disk *disk, const uint8_t *digest)
 
 /* --- disk.c, for the workers' side --- */
 
-/* NULL: it is on its way, and comes back by disk_tier_answer. Else why not. */
+/* NULL: it is on its way, and comes back by its mail. Else why not. */
 enum disk_skip disk_ask(struct disk *disk, struct disk_lookup *lookup, uint64_t now_us) MUST_CHECK;
 /* Store an entry; false, and the older one of its key is removed, when too much waits. */
 bool disk_keep(struct disk *disk, const struct entry *entry, enum disk_skip *skip) MUST_CHECK;
@@ -95,8 +98,6 @@ void disk_remove(struct disk *disk, const uint8_t *digest);
 
 /* The oldest that waits; there is one. The mutex is held. */
 struct change *disk_take_change_locked(struct disk *disk);
-/* Wait on a condition of the disk's, whose mutex is held, no longer than until then. Returns errno's ETIMEDOUT or 0. */
-int disk_await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t until_us);
 
 /* --- disk_thread.c --- */
 

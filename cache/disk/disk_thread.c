@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/timed_wait.h"
 #include "cache/disk/disk_private.h"
 #include "cache/stored_value.h"
 
@@ -371,7 +372,7 @@ static enum work next_work(struct disk *disk, struct disk_lookup **lookup, struc
 		if (disk->store && atomic_load(&disk->loading))
 			return WORK_LOAD;
 		atomic_store_explicit(&disk->busy_since_us, 0, memory_order_relaxed);
-		disk_await_locked(&disk->stirred, disk, disk->store ? CLOCK_NEVER : disk->retry_us);
+		timed_wait(&disk->stirred, &disk->mutex, disk->store ? CLOCK_NEVER : disk->retry_us);
 	}
 }
 

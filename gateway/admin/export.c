@@ -8,7 +8,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cache/dump.h"
 #include "gateway/call/reply.h"
@@ -237,12 +236,10 @@ void export_end(struct gateway *gateway)
 	struct export *export = gateway->export;
 	if (!export)
 		return;
-	const struct timespec moment = { 0, 1000 * 1000 };
 	struct worker *worker = export->worker;
 	while (gateway->export) { /* until its last mail has come */
 		say_stop(export, true);
-		if (!worker_open_mail(worker))
-			nanosleep(&moment, NULL);
+		worker_await_mail(worker);
 	}
 }
 

@@ -9,9 +9,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/json.h"
+#include "base/timed_wait.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/world.h"
@@ -44,14 +44,9 @@ struct profile_run {
 /* Until it is time to empty the ring. False: no more is wanted. */
 static bool wait_for_more(struct profile_run *run)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += SAMPLER_DRAIN_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	pthread_mutex_lock(&run->mutex);
 	if (!run->stop)
-		pthread_cond_timedwait(&run->said, &run->mutex, &until);
+		timed_wait(&run->said, &run->mutex, clock_now_us() + SAMPLER_DRAIN_MS * CLOCK_US_PER_MS);
 	bool stop = run->stop;
 	pthread_mutex_unlock(&run->mutex);
 	return !stop && !atomic_load(&worker_gateway(run->worker)->draining) && clock_now_us() < run->until_us;
@@ -171,7 +166,6 @@ static void profile_came(struct mail *mail)
 
 static struct profile_run *new_run(struct worker *worker, struct request *request)
 {
-	pthread_condattr_t clock;
 	struct profile_run *run = calloc(1, sizeof *run);
 	if (!run)
 		return NULL;
@@ -180,10 +174,7 @@ static struct profile_run *new_run(struct worker *worker, struct request *reques
 	run->mail.open = profile_came;
 	buf_init(&run->text, TEXT_BYTES_MAX);
 	pthread_mutex_init(&run->mutex, NULL);
-	pthread_condattr_init(&clock);
-	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-	pthread_cond_init(&run->said, &clock);
-	pthread_condattr_destroy(&clock);
+	timed_wait_init(&run->said);
 	worker_gateway(worker)->profile = run;
 	return run;
 }
@@ -251,13 +242,11 @@ void page_profile(struct worker *worker, struct request *request, struct slice r
 
 void profile_end(struct gateway *gateway)
 {
-	const struct timespec moment = { 0, 1000 * 1000 };
 	struct profile_run *run = gateway->profile;
 	if (!run)
 		return;
 	struct worker *worker = run->worker;
 	say_stop(run);
 	while (gateway->profile) /* until its mail has come */
-		if (!worker_open_mail(worker))
-			nanosleep(&moment, NULL);
+		worker_await_mail(worker);
 }

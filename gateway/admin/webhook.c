@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/timed_wait.h"
 #include "upstream/http/client.h"
 
 enum { ATTEMPTS = 5, REASON_BYTES = 256, ANSWER_BYTES = 16 * 1024 };
@@ -288,21 +288,6 @@ static void send_first_locked(struct webhook *webhook)
 	buf_fini(&body);
 }
 
-static void wait_locked(struct webhook *webhook, uint64_t due_us)
-{
-	uint64_t now_us = clock_now_us(), wait_us = due_us > now_us ? due_us - now_us : 0;
-	struct timespec until;
-	if (due_us == CLOCK_NEVER) {
-		pthread_cond_wait(&webhook->changed, &webhook->mutex);
-		return;
-	}
-	clock_gettime(CLOCK_MONOTONIC, &until); /* what the condition waits by */
-	wait_us += (uint64_t)until.tv_nsec / 1000;
-	until.tv_sec += (time_t)(wait_us / CLOCK_US_PER_S);
-	until.tv_nsec = (long)(wait_us % CLOCK_US_PER_S * 1000);
-	pthread_cond_timedwait(&webhook->changed, &webhook->mutex, &until);
-}
-
 static void *run_webhook(void *context)
 {
 	struct webhook *webhook = context;
@@ -312,9 +297,9 @@ static void *run_webhook(void *context)
 		if (webhook->count && !(webhook->place && webhook->place->server))
 			drop_first_locked(webhook); /* there is nobody any more to be told */
 		else if (!webhook->count)
-			wait_locked(webhook, CLOCK_NEVER);
+			timed_wait(&webhook->changed, &webhook->mutex, CLOCK_NEVER);
 		else if (webhook->posts[webhook->first]->due_us > clock_now_us())
-			wait_locked(webhook, webhook->posts[webhook->first]->due_us);
+			timed_wait(&webhook->changed, &webhook->mutex, webhook->posts[webhook->first]->due_us);
 		else
 			send_first_locked(webhook);
 	}
@@ -327,14 +312,10 @@ static void *run_webhook(void *context)
 struct webhook *webhook_new(void)
 {
 	struct webhook *webhook = calloc(1, sizeof *webhook);
-	pthread_condattr_t monotonic;
 	if (!webhook)
 		return NULL;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_mutex_init(&webhook->mutex, NULL);
-	pthread_cond_init(&webhook->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	timed_wait_init(&webhook->changed);
 	return webhook;
 }
 

@@ -2,6 +2,8 @@
 /* worker.c: what a worker is asked, and its catalogue: how it gets another one, and what it knows of its tools. */
 #include "gateway/call/worker.h"
 
+#include <unistd.h>
+
 #include "gateway/call/await_lists.h"
 #include "gateway/call/call_trace.h"
 #include "gateway/call/provider.h"
@@ -51,9 +53,10 @@ void worker_post(struct worker *worker, struct mail *mail)
 	mailbox_post(&worker->mailbox, mail);
 }
 
-size_t worker_open_mail(struct worker *worker)
+void worker_await_mail(struct worker *worker)
 {
-	return mailbox_open(&worker->mailbox);
+	if (mailbox_open(&worker->mailbox) == 0)
+		usleep(1000);
 }
 
 /* Of a tool that is not there any more, or not as it was when it said this, nobody knows which tags it had: rather too

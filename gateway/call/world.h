@@ -80,8 +80,8 @@ uint64_t worker_now(const struct worker *worker);
 struct recent_calls *worker_recent_calls(const struct worker *worker);
 /* The mail is opened by the worker's thread. Any thread. */
 void worker_post(struct worker *worker, struct mail *mail);
-/* Open what is in its post; how many that were. Its thread, or main's after that was joined. */
-size_t worker_open_mail(struct worker *worker);
+/* Open what is in its post; if nothing is, rest for a millisecond. Main thread, after its own was joined. */
+void worker_await_mail(struct worker *worker);
 
 /* How many workers own an upstream: each has a part of it, the parts are numbered from 0. Any thread. */
 static inline unsigned upstream_parts(const struct gateway *gateway, const struct upstream_config *upstream)

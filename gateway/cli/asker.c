@@ -2,15 +2,14 @@
 /* asker.c: the thread that asks a gateway. */
 #include "gateway/cli/asker.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/timed_wait.h"
 
 struct asker {
 	const struct cli_client *setup; /* c */
@@ -30,15 +29,10 @@ struct asker {
 /* Until the next question is due. The mutex is held, and given up meanwhile. */
 static void wait_for_turn(struct asker *asker)
 {
-	struct timespec due;
-	clock_gettime(CLOCK_MONOTONIC, &due);
-	uint64_t ns = (uint64_t)due.tv_nsec + asker->interval_us * 1000;
-	due.tv_sec += (time_t)(ns / 1000000000);
-	due.tv_nsec = (long)(ns % 1000000000);
-	int code = 0;
-	while (!atomic_load(&asker->ending) && !asker->at_once && (asker->paused || code != ETIMEDOUT))
-		code = asker->paused ? pthread_cond_wait(&asker->changed, &asker->mutex)
-				     : pthread_cond_timedwait(&asker->changed, &asker->mutex, &due);
+	uint64_t due_us = clock_now_us() + asker->interval_us;
+	bool due = false;
+	while (!atomic_load(&asker->ending) && !asker->at_once && (asker->paused || !due))
+		due = !timed_wait(&asker->changed, &asker->mutex, asker->paused ? CLOCK_NEVER : due_us);
 	asker->at_once = false;
 }
 
@@ -89,17 +83,13 @@ static bool start_thread(struct asker *asker)
 struct asker *asker_new(const struct cli_client *setup, uint64_t interval_us)
 {
 	struct asker *asker = calloc(1, sizeof *asker);
-	pthread_condattr_t monotonic;
 	if (!asker)
 		return NULL;
 	asker->setup = setup;
 	asker->interval_us = interval_us;
 	asker->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&asker->mutex, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&asker->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	timed_wait_init(&asker->changed);
 	if (asker->fd >= 0 && start_thread(asker))
 		return asker;
 	if (asker->fd >= 0)

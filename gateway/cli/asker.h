@@ -13,7 +13,7 @@ struct asker;
 /* Asks at once, and then each `interval_us`, until asker_free. `setup` is borrowed. NULL when out of memory, threads or
  * descriptors. */
 struct asker *asker_new(const struct cli_client *setup, uint64_t interval_us) MUST_CHECK;
-/* Waits for an answer that is under way, a second or so. NULL is fine. */
+/* Waits for an answer that is under way, a second or so. NULL is allowed. */
 void asker_free(struct asker *asker);
 
 /* Readable while there is an answer that has not been taken; for poll. */

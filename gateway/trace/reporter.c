@@ -47,11 +47,10 @@ static bool wait_for_time(struct reporter *reporter, uint64_t last_us)
 	while (!sender->stopping && !due) {
 		const struct trace_settings *settings = sender->settings;
 		bool told = settings && settings->metrics;
-		uint64_t due_us = last_us + (told ? settings->interval_us : 0), now_us = clock_now_us();
-		due = told && now_us >= due_us;
-		const struct timespec until = sender_moment_in(due_us > now_us ? due_us - now_us : 0);
+		uint64_t due_us = told ? last_us + settings->interval_us : CLOCK_NEVER;
+		due = clock_now_us() >= due_us;
 		if (!due)
-			sender_wait_locked(sender, told ? &until : NULL);
+			sender_wait_locked(sender, due_us);
 	}
 	pthread_mutex_unlock(&sender->mutex);
 	return due;

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/random.h"
+#include "base/timed_wait.h"
 #include "gateway/trace/otlp.h"
 #include "upstream/http/client.h"
 
@@ -25,17 +26,13 @@ enum { ANSWER_BYTES_MAX = 64 * 1024, TRIES = 5, HEADERS_OWN = 1, REASON_BYTES = 
 
 bool sender_init(struct sender *sender, const struct signal *signal, void *(*run)(void *job), void *job)
 {
-	pthread_condattr_t clock;
 	uint64_t seed;
 	*sender = (struct sender){ .signal = signal, .run = run, .job = job };
 	if (getrandom(&seed, sizeof seed, 0) < 0)
 		return false;
 	sender->random = random_seeded(seed);
 	pthread_mutex_init(&sender->mutex, NULL);
-	pthread_condattr_init(&clock);
-	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-	pthread_cond_init(&sender->said, &clock);
-	pthread_condattr_destroy(&clock);
+	timed_wait_init(&sender->said);
 	return true;
 }
 
@@ -120,22 +117,9 @@ void sender_show(struct sender *sender, struct meter *meter)
 
 /* --- waiting --- */
 
-struct timespec sender_moment_in(uint64_t us)
+bool sender_wait_locked(struct sender *sender, uint64_t until_us)
 {
-	struct timespec moment;
-	clock_gettime(CLOCK_MONOTONIC, &moment);
-	uint64_t ns = (uint64_t)moment.tv_nsec + us % CLOCK_US_PER_S * 1000;
-	moment.tv_sec += (time_t)(us / CLOCK_US_PER_S + ns / 1000000000);
-	moment.tv_nsec = (long)(ns % 1000000000);
-	return moment;
-}
-
-bool sender_wait_locked(struct sender *sender, const struct timespec *until)
-{
-	if (until)
-		return pthread_cond_timedwait(&sender->said, &sender->mutex, until) == 0;
-	pthread_cond_wait(&sender->said, &sender->mutex);
-	return true;
+	return timed_wait(&sender->said, &sender->mutex, until_us);
 }
 
 struct trace_settings *sender_settings(struct sender *sender)
@@ -149,10 +133,10 @@ struct trace_settings *sender_settings(struct sender *sender)
 /* Until then, or there is another place to send to. False: it is the end, and there is no time for another try. */
 static bool pause_for(struct sender *sender, uint64_t us)
 {
-	const struct timespec until = sender_moment_in(us);
+	uint64_t until_us = clock_now_us() + us;
 	pthread_mutex_lock(&sender->mutex);
 	unsigned changes = sender->changes;
-	while (!sender->stopping && sender->changes == changes && sender_wait_locked(sender, &until))
+	while (!sender->stopping && sender->changes == changes && sender_wait_locked(sender, until_us))
 		;
 	bool stopping = sender->stopping;
 	pthread_mutex_unlock(&sender->mutex);

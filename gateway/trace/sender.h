@@ -59,10 +59,8 @@ void sender_show(struct sender *sender, struct meter *meter);
 
 /* --- the sender's thread --- */
 
-/* In so long, by the clock that sender_wait_locked waits by. */
-struct timespec sender_moment_in(uint64_t us);
-/* Until something is said, or the moment is there; NULL: there is none. False: it is. */
-bool sender_wait_locked(struct sender *sender, const struct timespec *until);
+/* Until something is said, or until_us has come (timed_wait). False: it has. */
+bool sender_wait_locked(struct sender *sender, uint64_t until_us);
 /* The settings of now, held; NULL: nothing is told. */
 struct trace_settings *sender_settings(struct sender *sender);
 /* Post it, several times if need be, and count what became of its items. */

@@ -63,9 +63,9 @@ static bool take_calls(struct tracer *tracer, struct traced_calls *calls)
 	TAILQ_INIT(calls);
 	pthread_mutex_lock(&sender->mutex);
 	while (!sender->stopping && !sender->settings && !tracer->queued)
-		sender_wait_locked(sender, NULL);
-	const struct timespec until = sender_moment_in(GATHER_US);
-	while (!sender->stopping && tracer->queued < REQUEST_CALLS && sender_wait_locked(sender, &until))
+		sender_wait_locked(sender, CLOCK_NEVER);
+	uint64_t until_us = clock_now_us() + GATHER_US;
+	while (!sender->stopping && tracer->queued < REQUEST_CALLS && sender_wait_locked(sender, until_us))
 		;
 	for (size_t i = 0; i < REQUEST_CALLS && tracer->queued; i++, tracer->queued--) {
 		struct traced_call *call = TAILQ_FIRST(&tracer->queue);
