@@ -20,7 +20,7 @@ static uint64_t read_us(clockid_t id)
 uint64_t clock_now_us(void)
 {
 	uint64_t cranked = atomic_load_explicit(&hand_cranked_us, memory_order_relaxed);
-	return cranked ? cranked : BEFORE_BOOT_US + read_us(CLOCK_BOOTTIME);
+	return cranked ? cranked : BEFORE_BOOT_US + clock_since_boot_us();
 }
 
 uint64_t clock_wall_us(void)
@@ -31,6 +31,16 @@ uint64_t clock_wall_us(void)
 uint64_t clock_thread_us(void)
 {
 	return read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t clock_process_us(void)
+{
+	return read_us(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+uint64_t clock_since_boot_us(void)
+{
+	return read_us(CLOCK_BOOTTIME);
 }
 
 void clock_set(uint64_t now_us)

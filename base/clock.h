@@ -22,6 +22,10 @@ uint64_t clock_now_us(void);
 uint64_t clock_wall_us(void);
 /* Processor time of the thread that asks, microseconds; a system call. */
 uint64_t clock_thread_us(void);
+/* Processor time of the whole process, microseconds; a system call. Any thread. */
+uint64_t clock_process_us(void);
+/* Since the machine was started, microseconds, whatever clock_set says. Any thread. */
+uint64_t clock_since_boot_us(void);
 /* From now on clock_now_us() answers `now_us`, in every thread; 0 gives the real clock back. For whoever plays time:
  * tests, and `jitney simulate`. A process that serves never calls it. Any thread. */
 void clock_set(uint64_t now_us);

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -34,19 +33,12 @@ bool process_read(struct process *process)
 		      &process->threads, &process->start_ticks, &process->virtual_bytes, &process->resident_pages) == 4;
 }
 
-uint64_t process_clock_us(clockid_t id)
-{
-	struct timespec now;
-	clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * CLOCK_US_PER_S + (uint64_t)now.tv_nsec / 1000;
-}
-
 uint64_t process_start_us(void)
 {
 	struct process process;
 	if (!process_read(&process))
 		return 0;
-	uint64_t booted_us = clock_wall_us() - process_clock_us(CLOCK_BOOTTIME);
+	uint64_t booted_us = clock_wall_us() - clock_since_boot_us();
 	return booted_us + process.start_ticks * CLOCK_US_PER_S / (uint64_t)sysconf(_SC_CLK_TCK);
 }
 

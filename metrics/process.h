@@ -5,7 +5,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 #include "base/compiler.h"
 
@@ -19,7 +18,6 @@ struct process {
 
 /* False: the system does not say. */
 bool process_read(struct process *process) MUST_CHECK;
-uint64_t process_clock_us(clockid_t id);
 /* metrics_descriptors'. */
 void process_descriptors(uint64_t *open, uint64_t *most);
 /* When this process started, wall clock in microseconds; 0 when the system does not say. */

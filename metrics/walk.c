@@ -140,7 +140,7 @@ void walk_process(const struct metrics *metrics, const struct metrics_reader *re
 	uint64_t open, most;
 	walk_single(reader, &build, 1, &(const struct metric_tag){ "version", JITNEY_VERSION });
 	walk_process_figure(reader, METRIC_COUNTER_SECONDS, "cpu_seconds_total",
-			    "User and system CPU time spent in seconds.", process_clock_us(CLOCK_PROCESS_CPUTIME_ID));
+			    "User and system CPU time spent in seconds.", clock_process_us());
 	walk_process_figure(reader, METRIC_GAUGE_SECONDS, "start_time_seconds",
 			    "When the process started, seconds since 1970.", metrics->process_start_us);
 	process_descriptors(&open, &most);
