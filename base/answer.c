@@ -22,6 +22,11 @@ static struct answer out_of_memory = {
 	.bytes = "",
 };
 
+struct answer *answer_no_memory(void)
+{
+	return answer_ref(&out_of_memory);
+}
+
 enum { HUGE_PAGE = 2 << 20, HUGE_FROM_BYTES = 2 * HUGE_PAGE };
 
 /* What is written next is megabytes: the kernel hands them out by 4 KiB, at a microsecond or two each, unless it is told. Only
@@ -108,21 +113,14 @@ static void set_detail(struct answer *answer, const char *format, va_list args)
 	int wanted = vsnprintf(answer->detail, sizeof answer->detail, format, args);
 	if (wanted >= (int)sizeof answer->detail)
 		drop_half_character(answer->detail, sizeof answer->detail - 1);
-	size_t len = strlen(answer->detail);
-	for (size_t at = 0, bytes; at < len; at += bytes) {
-		bytes = utf8_char(answer->detail + at, len - at);
-		if (bytes)
-			continue;
-		answer->detail[at] = '?';
-		bytes = 1;
-	}
+	utf8_copy(answer->detail, sizeof answer->detail, slice_of(answer->detail));
 }
 
 struct answer *answer_error(enum outcome outcome, const char *format, ...)
 {
 	struct answer *answer = answer_with_body(outcome, (struct slice){ NULL, 0 });
 	if (!answer)
-		return answer_ref(&out_of_memory);
+		return answer_no_memory();
 	va_list args;
 	va_start(args, format);
 	set_detail(answer, format, args);
@@ -135,7 +133,7 @@ struct answer *answer_upstream_error(enum outcome outcome, unsigned upstream_sta
 {
 	struct answer *answer = answer_with_body(outcome, upstream);
 	if (!answer)
-		return answer_ref(&out_of_memory);
+		return answer_no_memory();
 	answer->upstream_status = (uint16_t)upstream_status;
 	answer->retry_after_s = retry_after_s;
 	answer->json = upstream.len > 0;
@@ -161,10 +159,10 @@ struct answer *answer_mcp(enum outcome outcome, struct slice full, struct slice 
 	size_t at = offset_within(full, body);
 	bool apart = at == SIZE_MAX;
 	if (apart && body.len > SIZE_MAX - full.len)
-		return answer_ref(&out_of_memory);
+		return answer_no_memory();
 	struct answer *answer = answer_alloc(outcome, full.len + (apart ? body.len : 0));
 	if (!answer)
-		return answer_ref(&out_of_memory);
+		return answer_no_memory();
 	answer->full_len = full.len;
 	answer->body_at = apart ? full.len : at;
 	answer->body_len = body.len;
@@ -185,7 +183,7 @@ struct answer *answer_mcp_text(struct slice full, struct slice raw, const char *
 {
 	struct answer *answer = answer_alloc(OUTCOME_OK, full.len + raw.len); /* raw is a part of full */
 	if (!answer)
-		return answer_ref(&out_of_memory);
+		return answer_no_memory();
 	memcpy(answer->bytes, full.at, full.len);
 	answer->full_len = answer->body_at = full.len;
 	answer->body_len = json_unescape_to(raw, answer->bytes + full.len);

@@ -56,8 +56,10 @@ struct answer *answer_mcp(enum outcome outcome, struct slice full, struct slice 
  * may be as long as an answer. */
 struct answer *answer_mcp_text(struct slice full, struct slice raw, const char *content_type);
 
-/* A refusal or failure, its detail printf-like. Never NULL: out of memory gives a static OVERLOADED answer, which
- * answer_ref and answer_unref treat as any other. */
+/* There was no memory for what was to be done: a static OVERLOADED answer, which answer_ref and answer_unref treat as any
+ * other, and which nobody may change. */
+struct answer *answer_no_memory(void);
+/* A refusal or failure, its detail printf-like. Never NULL: out of memory gives answer_no_memory. */
 struct answer *answer_error(enum outcome outcome, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* The same with what the provider said: `upstream` is one valid JSON text (spliced into the problem's "upstream"

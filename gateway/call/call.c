@@ -113,7 +113,7 @@ static bool refuse_arguments(struct call *call, enum outcome outcome, const stru
 		return end_refused(
 			call, REJECT_BAD_REQUEST,
 			answer_error(outcome, "The arguments of a tool must be a JSON object, as {\"name\": value}."));
-	return end_refused(call, REJECT_NO_MEMORY, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+	return end_refused(call, REJECT_NO_MEMORY, answer_no_memory());
 }
 
 /* A repeatable tool's calls get a key; others are only checked. */

@@ -207,7 +207,7 @@ void call_group_call(struct call_group *group, struct call_group_item *item, con
 {
 	struct call *call = item->call = call_new(group->worker);
 	if (!call) {
-		call_group_refuse(item, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+		call_group_refuse(item, answer_no_memory());
 		return;
 	}
 	call->tool = tool;

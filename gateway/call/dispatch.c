@@ -473,7 +473,7 @@ static void lead_fetch(struct dispatch *dispatch, struct call *call, bool shared
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	struct fetch *fetch = make_fetch(dispatch, call, shared);
 	if (!fetch) {
-		dispatch_send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+		dispatch_send_home(dispatch, call, answer_no_memory());
 		return;
 	}
 	fetch->tool = call->tool;

@@ -321,7 +321,7 @@ static void begin_input(struct call_group *group, struct call_group_item *item)
 	struct blob *body = buf_take_blob(&arguments);
 	buf_fini(&arguments);
 	if (!body)
-		call_group_refuse(item, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+		call_group_refuse(item, answer_no_memory());
 	else if (!tool)
 		call_group_refuse(item, answer_error(OUTCOME_UNKNOWN_TOOL, "%s", no_tool));
 	else

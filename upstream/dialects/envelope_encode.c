@@ -440,8 +440,7 @@ struct answer *envelope_check(const struct dialect_route *base, struct slice arg
 	struct buf out = BUF_INIT(SIZE_MAX / 4);
 	struct writing writing = { .route = route, .arguments = arguments, .inner = &inner, .out = &out };
 	if (!put_item(&writing))
-		refusal = writing.fault.name.len ? argument_answer(&writing)
-						 : answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+		refusal = writing.fault.name.len ? argument_answer(&writing) : answer_no_memory();
 	inner_fini(&inner);
 	buf_fini(&out);
 	return refusal;

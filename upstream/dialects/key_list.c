@@ -304,7 +304,7 @@ static struct answer *check_key(const struct key_list_route *route, struct slice
 	buf_fini(&text);
 	buf_fini(&target);
 	if (failed)
-		return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+		return answer_no_memory();
 	if (!wrong)
 		return NULL;
 	return answer_error(OUTCOME_INVALID_REQUEST, "argument '%s' %s; it is the key of tool '%s'", route->argument,
@@ -325,7 +325,7 @@ static struct answer *check_target(const struct key_list_route *route, struct sl
 	buf_fini(&trial.headers);
 	buf_fini(&trial.body);
 	if (!written)
-		return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+		return answer_no_memory();
 	if (bytes <= BASE_BYTES && bytes + key_bytes <= HTTP_TARGET_BYTES)
 		return NULL;
 	return answer_error(

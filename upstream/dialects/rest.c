@@ -392,7 +392,7 @@ static struct answer *argument_answer(const struct rest_route *route, const stru
 static struct answer *size_answer(const struct rest_route *route, const struct encoded_request *request)
 {
 	if (request->target.failed || request->headers.failed || request->body.failed)
-		return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+		return answer_no_memory();
 	if (request->target.len > HTTP_TARGET_BYTES)
 		return answer_error(OUTCOME_INVALID_REQUEST,
 				    "the arguments make an address of %zu bytes for tool '%s'; %d is the most",

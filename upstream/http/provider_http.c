@@ -296,11 +296,6 @@ static struct http_request *request_new(struct http_upstream *upstream, const st
 	return request;
 }
 
-static struct answer *out_of_memory(void)
-{
-	return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
-}
-
 /* All places of the pool are taken: wait for one, at most until the deadline. */
 static void wait_for_place(struct http_request *request)
 {
@@ -320,7 +315,7 @@ static struct answer *send_request(struct http_request *request, const struct up
 	if (upstream->under_way >= upstream->base.settings->pool_max && !request->urgent)
 		wait_for_place(request);
 	else if (!set_out(request))
-		return request->unusable ? attempt_unusable_answer(upstream) : out_of_memory();
+		return request->unusable ? attempt_unusable_answer(upstream) : answer_no_memory();
 	return NULL;
 }
 
@@ -335,7 +330,7 @@ static struct exchange *http_send(struct upstream *base, const struct upstream_c
 		http_adjust(base);
 	struct http_request *request = request_new(upstream, calls, count, first_id);
 	if (!request) {
-		*refusal = out_of_memory();
+		*refusal = answer_no_memory();
 		return NULL;
 	}
 	uint64_t latest_us = clock_add(loop_now(upstream->base.loop), base->settings->timeout_us);

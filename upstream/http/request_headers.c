@@ -48,7 +48,7 @@ static void put_header(struct writer *writer, struct slice name, const struct sl
 	bool no_memory;
 	if (writer->refusal || http_exchange_put_header(writer->exchange, name, value, &no_memory))
 		return;
-	writer->refusal = no_memory ? answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory")
+	writer->refusal = no_memory ? answer_no_memory()
 				    : answer_error(OUTCOME_INVALID_REQUEST,
 						   "header '%.*s' holds a line break or another control character",
 						   SLICE_ARG(name));

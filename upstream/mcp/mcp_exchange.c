@@ -180,7 +180,7 @@ static void attempt_go(struct mcp_attempt *attempt)
 	struct mcp_upstream *upstream = set->upstream;
 	struct upstream_call one = { .route = NULL }, *calls = &one;
 	if (attempt->count > 1 && !(calls = calloc(attempt->count, sizeof *calls))) {
-		attempt->refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+		attempt->refusal = answer_no_memory();
 	} else {
 		for (size_t i = 0; i < attempt->count; i++)
 			calls[i] = (struct upstream_call){ .route = &attempt->post.route,
@@ -595,8 +595,7 @@ static struct answer *make_room(struct mcp_call_set *set, const struct upstream_
 		return upstream_no_room(upstream->base.settings);
 	set->held = bytes >= HELD_FROM_BYTES ? bytes : 0;
 	set->texts.max = bytes + 1; /* not the next power of two */
-	return buf_reserve(&set->texts, bytes + 1) ? NULL
-						   : answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+	return buf_reserve(&set->texts, bytes + 1) ? NULL : answer_no_memory();
 }
 
 static void copy_texts(struct mcp_call_set *set, const struct upstream_call *calls)
@@ -635,7 +634,7 @@ struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct up
 {
 	struct mcp_call_set *set = alloc_set(upstream, count);
 	if (!set) {
-		*refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+		*refusal = answer_no_memory();
 		return NULL;
 	}
 	set->upstream = upstream;

@@ -133,11 +133,6 @@ static struct slice error_body(const struct tool_result *result, struct texts *t
 	return texts->count == 1 ? texts->raw : result->content;
 }
 
-static struct answer *out_of_memory(void)
-{
-	return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
-}
-
 /* As much of a long text as is said of it. */
 static struct slice start_of_text(struct texts *texts)
 {
@@ -153,7 +148,7 @@ static struct answer *error_result(const struct tool_result *result, struct text
 			    : texts->count ? join_texts(result->content, texts)
 					   : nothing;
 	if (texts->joined.failed)
-		return out_of_memory();
+		return answer_no_memory();
 	said = said.len ? said : nothing;
 	return answer_mcp(OUTCOME_TOOL_ERROR, result->full, body, true, NULL, "the tool answered: %.*s",
 			  said.len < SAID_BYTES ? (int)said.len : SAID_BYTES, said.at);
@@ -163,7 +158,7 @@ static struct answer *good_result(const struct tool_result *result, struct texts
 {
 	struct rest_form form = plain_form(result, texts, json_depth);
 	if (texts->joined.failed)
-		return out_of_memory();
+		return answer_no_memory();
 	if (form.raw.len)
 		return answer_mcp_text(result->full, form.raw, form.content_type);
 	return answer_mcp(OUTCOME_OK, result->full, form.body, form.json, form.content_type, "%s", "");
