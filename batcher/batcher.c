@@ -179,7 +179,32 @@ static uint64_t estimate_tokens(const struct batch_item *item)
 	return route->dialect->tokens(route, item->call.arguments);
 }
 
-static const char too_many[] = "too many calls wait for this provider (queue.items)";
+static enum outcome refuse_full(struct batcher *batcher, struct batch_item *item, bool of_items, const char **why)
+{
+	if (of_items)
+		return refuse_item(batcher, item, REJECT_QUEUE_ITEMS,
+				   "too many calls wait for this provider (queue.items)", why);
+	return refuse_item(batcher, item, REJECT_QUEUE_BYTES, "too many bytes wait for this provider (queue.bytes)",
+			   why);
+}
+
+/* Whether it does not even wait: it would be put off for longer than it can be, or is shed. */
+static bool settle_at_once(struct batcher *batcher, struct lane *lane, struct batch_item *item, uint64_t earliest_us,
+			   uint64_t now_us)
+{
+	if (earliest_us > now_us && item->deadline_us <= earliest_us) {
+		item->added_us = now_us;
+		ending_settle(batcher, item, ending_rate_limited(batcher, lane, earliest_us, now_us),
+			      ending_facts(item, now_us));
+		return true;
+	}
+	struct admission_decision decision = waiting_admits(batcher, lane, item, now_us);
+	if (decision.admitted)
+		return false;
+	item->added_us = now_us;
+	ending_shed(batcher, item, decision.reason, decision.retry_us, now_us);
+	return true;
+}
 
 enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint64_t now_us, const char **why)
 {
@@ -190,34 +215,20 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	bool counted = batcher->policy.tokens.amount || batcher->policy.max_tokens;
 	item->tokens = counted ? estimate_tokens(item) : 0;
 	ending_make_room(batcher, item, now_us);
-	if (waiting_is_full_of_items(batcher))
-		return refuse_item(batcher, item, REJECT_QUEUE_ITEMS, too_many, why);
-	if (waiting_is_full_of_bytes(batcher, bytes))
-		return refuse_item(batcher, item, REJECT_QUEUE_BYTES,
-				   "too many bytes wait for this provider (queue.bytes)", why);
+	bool of_items = waiting_is_full_of_items(batcher);
+	if (of_items || waiting_is_full_of_bytes(batcher, bytes))
+		return refuse_full(batcher, item, of_items, why);
 	struct lane *lane = waiting_lane(batcher, item);
 	uint64_t earliest_us = lane ? waiting_earliest_us(batcher, lane) : 0;
-	if (earliest_us > now_us && item->deadline_us <= earliest_us) {
-		item->added_us = now_us;
-		ending_settle(batcher, item, ending_rate_limited(batcher, lane, earliest_us, now_us),
-			      ending_facts(item, now_us));
+	if (lane && settle_at_once(batcher, lane, item, earliest_us, now_us)) {
 		waiting_mark_dirty(batcher, lane);
 		return OUTCOME_OK;
-	}
-	if (lane) {
-		struct admission_decision decision = waiting_admits(batcher, lane, item, now_us);
-		if (!decision.admitted) {
-			item->added_us = now_us;
-			ending_shed(batcher, item, decision.reason, decision.retry_us, now_us);
-			waiting_mark_dirty(batcher, lane);
-			return OUTCOME_OK;
-		}
 	}
 	bool room = waiting_reserve(batcher, bytes), added = room && lane && lane_add(lane, item, now_us);
 	if (lane)
 		waiting_mark_dirty(batcher, lane); /* a new one that stays empty is freed by the tick */
-	if (!room)
-		return refuse_item(batcher, item, REJECT_QUEUE_ITEMS, too_many, why);
+	if (!room)                                 /* another member was faster */
+		return refuse_full(batcher, item, waiting_is_full_of_items(batcher), why);
 	if (!added) {
 		waiting_unreserve(batcher, bytes);
 		return refuse_item(batcher, item, REJECT_NO_MEMORY, "the gateway is out of memory", why);

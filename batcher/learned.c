@@ -259,7 +259,10 @@ void learned_completed(struct batcher *batcher, const struct batch *batch, uint6
 	if (batch->learned) {
 		batch->learned->went_alone |= batch->count == 1;
 		unsigned class_before = batch->learned->latency.class;
-		(batch->explores ? tool_latency_at_most : tool_latency_alone)(&batch->learned->latency, alone);
+		if (batch->explores)
+			tool_latency_at_most(&batch->learned->latency, alone);
+		else
+			tool_latency_alone(&batch->learned->latency, alone);
 		note_latency(batcher, batch->learned, class_before);
 	}
 	struct lane_class *class = find_class(batcher, batch, alone);
