@@ -27,6 +27,7 @@ struct blob *blob_ref(struct blob *blob);
 /* One reference less; frees at the last. NULL is allowed. Any thread. */
 void blob_unref(struct blob *blob);
 
+/* Its bytes, as long as the reference is held; NULL and 0 for NULL. */
 static inline struct slice blob_slice(const struct blob *blob)
 {
 	return blob ? (struct slice){ blob->bytes, blob->len } : (struct slice){ NULL, 0 };

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 
+/* Of one thread, or under its owner's lock. */
 struct breaker {
 	bool open;
 	bool probing;      /* open, and a probe is out */
@@ -24,11 +25,13 @@ enum { BREAKER_FAILURES = 5 };
 #define BREAKER_HOLD_FIRST_US (50 * CLOCK_US_PER_MS)
 #define BREAKER_HOLD_LAST_US CLOCK_US_PER_S
 
+/* Closed. */
 static inline void breaker_init(struct breaker *breaker)
 {
 	*breaker = (struct breaker){ .hold_us = BREAKER_HOLD_FIRST_US };
 }
 
+/* Open (again), until the next probe; of the functions below alone. */
 static inline void breaker_hold(struct breaker *breaker, uint64_t now_us)
 {
 	breaker->open = true;
@@ -69,6 +72,7 @@ static inline bool breaker_wants_probe(struct breaker *breaker, uint64_t now_us)
 	return true;
 }
 
+/* The probe that was out has been answered in time, or has not: closed, or open for longer. */
 static inline void breaker_probed(struct breaker *breaker, bool answered, uint64_t now_us)
 {
 	if (!breaker->open)
@@ -79,6 +83,7 @@ static inline void breaker_probed(struct breaker *breaker, bool answered, uint64
 		breaker_hold(breaker, now_us);
 }
 
+/* When breaker_wants_probe will say yes; CLOCK_NEVER: closed, or a probe is out. */
 static inline uint64_t breaker_deadline(const struct breaker *breaker)
 {
 	return breaker->open && !breaker->probing ? breaker->probe_us : CLOCK_NEVER;

@@ -36,7 +36,8 @@ static inline bool buf_reserve(struct buf *buf, size_t more)
 	return (buf->store && !buf->failed && more <= buf->store->len - buf->len) || buf_grow(buf, more);
 }
 
-/* These are here so that a literal's length is known where it is put: most of a reply is literals. */
+/* Append; what has no room is not put, not in part either, and the buffer has failed. These are here so that a
+ * literal's length is known where it is put: most of a reply is literals. */
 static inline void buf_put(struct buf *buf, struct slice bytes)
 {
 	if (bytes.len == 0 || !buf_reserve(buf, bytes.len))
@@ -45,12 +46,14 @@ static inline void buf_put(struct buf *buf, struct slice bytes)
 	buf->len += bytes.len;
 }
 
+/* As buf_put: one byte. */
 static inline void buf_put_char(struct buf *buf, char c)
 {
 	if (buf_reserve(buf, 1))
 		buf->store->bytes[buf->len++] = c;
 }
 
+/* As buf_put: up to its NUL; nothing for NULL. */
 static inline void buf_put_text(struct buf *buf, const char *text)
 {
 	buf_put(buf, slice_of(text));

@@ -354,7 +354,7 @@ static INLINED const char *scan_open(struct scan *scan, const char *p, bool *val
 		return json_refuse(scan, p, "nested too deeply");
 	if (scan->node_count == scan->node_room && !grow_nodes(scan, scan->node_room * 2))
 		return NULL;
-	assert(scan->frames); /* scan_begin has made room for max_depth of them */
+	assert(scan->frames); /* json_scan_begin has made room for max_depth of them */
 	struct frame *frame = &scan->frames[scan->depth++];
 	*frame = (struct frame){ .object = NO_NODE, .last = NO_NODE, .ascending = true };
 	if (object) {

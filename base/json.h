@@ -5,7 +5,8 @@
  *
  * Refused beyond the grammar, because two readers would not agree on the meaning: invalid UTF-8 (overlong forms and
  * surrogates too), lone \u surrogates, duplicate member names (compared after unescaping, per object), nesting deeper
- * than asked for; and because of what it costs: very many names out of order (JSON_UNSORTED_MAX). Numbers are checked for form only; their text is kept.
+ * than asked for; and because of what it costs: very many names out of order (JSON_UNSORTED_MAX). Numbers are checked
+ * for form only; their text is kept.
  */
 #ifndef JITNEY_BASE_JSON_H
 #define JITNEY_BASE_JSON_H

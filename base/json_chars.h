@@ -18,6 +18,7 @@
 #include <emmintrin.h>
 #endif
 
+/* Stands between tokens. */
 static inline bool json_blank(char c)
 {
 	return c == ' ' || c == '\n' || c == '\t' || c == '\r';

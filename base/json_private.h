@@ -34,6 +34,7 @@ struct frame {
 	uint32_t kept;      /* an object within it kept its nodes */
 };
 
+/* One text being read; what has grown for it is kept in `scratch` for the next one. */
 struct scan {
 	const char *text, *end;
 	struct json_fault *fault;
@@ -53,17 +54,20 @@ struct scan {
 	size_t unsorted; /* members of large objects that were not in order */
 };
 
+/* Note the fault (`what`: static) at that place. NULL, for whoever returns it. */
 static inline const char *json_refuse(struct scan *scan, const char *at, const char *what)
 {
 	*scan->fault = (struct json_fault){ what, (size_t)(at - scan->text), false };
 	return NULL;
 }
 
+/* A member's name, unescaped: name_len bytes. */
 static inline const char *name_bytes(const struct scan *scan, const struct node *member)
 {
 	return (member->escaped ? scan->names : scan->text) + member->name_at;
 }
 
+/* By bytes, the shorter one of two with the same beginning first: less than, equal to or greater than 0. */
 static inline int compare_names(const struct scan *scan, const struct node *a, const struct node *b)
 {
 	if (a->prefix != b->prefix)
@@ -73,6 +77,8 @@ static inline int compare_names(const struct scan *scan, const struct node *a, c
 	return order ? order : (a->name_len > b->name_len) - (a->name_len < b->name_len);
 }
 
+/* For node.prefix: the first 8 bytes, zeros behind a shorter name. readable: bytes from `name` on that may be read,
+ * `len` or more. */
 static inline uint64_t name_prefix(const char *name, size_t len, size_t readable)
 {
 	uint64_t word = 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loop.h: one thread's epoll, its timers and its wake-up. Passive modules hand it descriptors and due times; only
- * the worker turns it: it is that thread's (owner.h) from the first loop_wait on until loop_release. The clock is read when a turn begins, and
- * again (loop_refresh) where time that is measured begins or ends; what runs between sees the same now.
+ * loop.h: one thread's epoll, its timers and its wake-up. Passive modules hand it descriptors and due times; only the
+ * worker turns it: it is that thread's (owner.h) from the first loop_wait on until loop_release. The clock is read when
+ * a turn begins, and again (loop_refresh) where time that is measured begins or ends; what runs between sees the same
+ * now.
  */
 #ifndef JITNEY_BASE_LOOP_H
 #define JITNEY_BASE_LOOP_H
@@ -46,13 +47,13 @@ void loop_free(struct loop *loop);
 bool loop_watch(struct loop *loop, struct loop_watch *watch, int fd, uint32_t events) MUST_CHECK;
 /* Change what is listened for. A descriptor that has been closed meanwhile is not an error. */
 void loop_rewatch(struct loop *loop, struct loop_watch *watch, uint32_t events);
-/* Listen no more; an event of this turn that has not been dispatched yet is dropped. Fine if not watched,
+/* Listen no more; an event of this turn that has not been dispatched yet is dropped. Allowed if not watched,
  * or if the descriptor has been closed already. */
 void loop_unwatch(struct loop *loop, struct loop_watch *watch);
 
 /* Arm or move. Never fails: the heap's room is reserved by loop_timers_reserve. */
 void loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_us);
-/* Fine if not armed. */
+/* Allowed if not armed. */
 void loop_disarm(struct loop *loop, struct loop_timer *timer);
 /* Room for `more` timers beyond those reserved so far; called where the timer's owner is made. False: out of memory. */
 bool loop_timers_reserve(struct loop *loop, size_t more) MUST_CHECK;

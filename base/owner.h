@@ -28,7 +28,7 @@ static inline bool owner_is_here(const struct owner *owner)
 }
 #define assert_owner(owner) assert(owner_is_here(owner))
 
-/* It is this thread's from now on. Again is fine. */
+/* It is this thread's from now on. Again changes nothing. */
 static inline void owner_claim(struct owner *owner)
 {
 	assert_owner(owner);

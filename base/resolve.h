@@ -28,6 +28,7 @@ struct resolved {
 	char addresses[RESOLVED_MAX][INET6_ADDRSTRLEN];
 };
 
+/* As the same text. */
 static inline bool resolved_has(const struct resolved *resolved, const char *address)
 {
 	for (size_t i = 0; i < resolved->count; i++)

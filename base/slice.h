@@ -15,11 +15,13 @@ struct slice {
 /* A string literal as a slice, its length known to the compiler. */
 #define SLICE(literal) ((struct slice){ "" literal, sizeof(literal) - 1 })
 
+/* A text as a slice, up to its NUL; empty for NULL. */
 static inline struct slice slice_of(const char *text)
 {
 	return (struct slice){ text, text ? strlen(text) : 0 };
 }
 
+/* The same bytes. */
 static inline bool slice_equal(struct slice a, struct slice b)
 {
 	return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);

@@ -167,6 +167,7 @@ static inline bool waiting_is_full(const struct batcher *batcher)
 	return waiting_under_way(batcher) >= limiter_limit(&batcher->limiter) + waiting_overdue(batcher);
 }
 
+/* Whose line of ready lanes this lane stands in. */
 static inline struct lane_class *waiting_class(struct batcher *batcher, const struct lane *lane)
 {
 	return &batcher->classes[lane->class];

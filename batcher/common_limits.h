@@ -46,7 +46,7 @@ void common_limits_unref(struct common_limits *limits);
 /* It is one of them, and takes a reference of its own. `loop` is woken, from any thread, when there is news for it; one at
  * most tells gauges. */
 void common_join(struct common_member *member, struct common_limits *limits, struct loop *loop, bool tells);
-/* It has no slot, and nothing of its waits (asserted). Fine if it is no member. */
+/* It has no slot, and nothing of its waits (asserted). Allowed where it is no member. */
 void common_leave(struct common_member *member);
 /* How many there are, 1 at least. */
 size_t common_members(const struct common_member *member);
@@ -66,7 +66,7 @@ size_t common_sent(struct common_member *member, uint64_t now_us);
 void common_note_overdue(struct common_member *member, bool heard, uint64_t now_us);
 /* It has that slot no more; `overdue`: that of an exchange that was told to be. */
 void common_give_slot(struct common_member *member, bool overdue, uint64_t now_us);
-/* It wants none now: out of the line. Fine if it is not in there. Who is in the line and does not want one keeps it from
+/* It wants none now: out of the line, if it is in there. Who is in the line and does not want one keeps it from
  * the others. */
 void common_stop_waiting(struct common_member *member);
 /* When common_take_slot may succeed: 0 now, CLOCK_NEVER only after its loop is woken. */

@@ -27,6 +27,7 @@ struct costs {
 
 enum { COSTS_KNOWN = 8 };
 
+/* Enough exchanges have been seen to go by them. */
 static inline bool costs_known(const struct costs *costs)
 {
 	return costs->samples == COSTS_KNOWN;

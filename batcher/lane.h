@@ -97,6 +97,7 @@ struct lane_group *lane_group_new(struct slice key) MUST_CHECK;
 /* It must have no lanes. */
 void lane_group_free(struct lane_group *group);
 
+/* What lane_group_new was given; as long as the group. */
 static inline struct slice lane_group_key(const struct lane_group *group)
 {
 	return (struct slice){ group->key, group->key_len };

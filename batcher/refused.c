@@ -230,7 +230,7 @@ static void try_next(struct batcher *batcher, struct batch *batch, uint64_t now_
 	refused_again(batcher, next);
 }
 
-/* Too large for the provider: both halves may fit, so there is no culprit to look for. */
+/* Too large for the provider: both halves may fit, so no single call is to be looked for. */
 static void halve_batch(struct batcher *batcher, struct batch *batch)
 {
 	arrays_too_large(&waiting_class(batcher, batch->lane)->arrays, batch->count, batch->bytes);

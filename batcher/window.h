@@ -15,7 +15,7 @@
  *   a batch leaves with its fair share of the outstanding calls, so that the slots stay evenly filled and no convoy
  *   forms; or after a twelfth of what an exchange costs, so that no call pays more than that for company; or at once,
  *   if at the rate of late nobody would come in that time.
- * - Callers that call again once they are answered come in crowds, one behind each flight. Two crowds of which one
+ * - Callers that call again once they are answered come in crowds, one behind each batch. Two crowds of which one
  *   exchange could take both stay two for ever if each leaves as it comes. So the smaller one waits for the larger one's
  *   completion, once, and from then on they are one: struct window_company. What that costs is saved up beforehand.
  */
@@ -41,13 +41,13 @@ struct window_costs {
 void window_learn(struct window_costs *costs, uint64_t exchange_us);
 
 /*
- * Who will soon be back, of the calls of a lane: the latest large flight's. A small crowd waits for them if that is
- * paid for: every call sent puts by a little of the time that an exchange takes, so that on the whole no more than that
- * is lost, whoever comes or does not. Zeroed: nobody.
+ * Who will soon be back, of the calls of a lane: those of the latest large batch. A small crowd waits for them if that
+ * is paid for: every call sent puts by a little of the time that an exchange takes, so that on the whole no more than
+ * that is lost, whoever comes or does not. Zeroed: nobody.
  */
 struct window_company {
 	size_t items;     /* how many there are */
-	uint64_t back_us; /* when their flight completes, as far as is known; or has completed */
+	uint64_t back_us; /* when that batch completes, as far as is known; or has completed */
 };
 /* What has been put by for it; one for all lanes of a class. */
 struct window_purse {

@@ -39,7 +39,7 @@ struct flight *flights_find(const struct flights *flights, const struct key *key
 /* Initialise a flight; with a key (a reference is taken) it can be found from now on, with NULL never. The table grows
  * by itself and works on, more slowly, if it cannot. There must be no flight of an equal key. */
 void flights_add(struct flights *flights, struct flight *flight, struct key *key);
-/* Take it out so that the next call of that key starts anew, and drop the key. Waiters stay. Fine if it has no key. */
+/* Take it out so that the next call of that key starts anew, and drop the key. Waiters stay. Allowed if it has no key. */
 void flights_remove(struct flights *flights, struct flight *flight);
 
 /* Wait on a flight, last in line (waiter->flight must be NULL) / stop waiting (nothing happens if it waits on

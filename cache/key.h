@@ -79,9 +79,9 @@ struct slice key_version(const struct key *key);
  */
 struct key_maker;
 
+enum { KEY_MEMO_BYTES = 2048 };
 /* `slots` remembered calls (rounded up to a power of two; 0: none) of at most KEY_MEMO_BYTES raw bytes each; arguments
  * nested at most max_depth deep. NULL when out of memory. */
-enum { KEY_MEMO_BYTES = 2048 };
 struct key_maker *key_maker_new(size_t slots, unsigned max_depth) MUST_CHECK;
 /* So deep from now on. Fewer than before: what is remembered is forgotten, since it may be deeper. */
 void key_maker_set_depth(struct key_maker *maker, unsigned max_depth);

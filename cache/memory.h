@@ -62,9 +62,9 @@ struct memory; /* safe from any thread unless said otherwise */
 /* At most `bytes` over `shards` (a power of two) shards, tables included: what is not an entry is allocated here, about
  * 3 % of the whole. With less than a few KiB a shard nothing fits. NULL when out of memory. */
 struct memory *memory_new(size_t bytes, size_t shards) MUST_CHECK;
+enum { MEMORY_GROWS = 8 };
 /* At most `bytes` from now on; what is too much leaves before this returns. MEMORY_GROWS times what it was made with at
  * most, since its tables stay as they are. One thread at a time. */
-enum { MEMORY_GROWS = 8 };
 void memory_resize(struct memory *memory, size_t bytes);
 /* No thread may use it any more; entries still out stay valid. */
 void memory_free(struct memory *memory);

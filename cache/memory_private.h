@@ -13,6 +13,7 @@ enum {
 	CACHE_LINE_BYTES = 64
 };
 
+/* Where an entry is. LEFT: out of the tables, and may still be held. */
 enum queue { QUEUE_NEW, QUEUE_SMALL, QUEUE_MAIN, QUEUE_LEFT };
 
 /* A key that has left the small queue unloved: only a mark of its hash. Comes back soon: belongs into main. */
@@ -21,6 +22,7 @@ struct ghost {
 	uint32_t born; /* the shard's ghost_clock then; 0: empty */
 };
 
+/* Ghosts of the hashes that fall into one place; a new one takes the oldest's. */
 struct ghost_set {
 	struct ghost ways[GHOST_WAYS];
 };

@@ -55,6 +55,7 @@ enum purge_state {
 	PURGE_SAID     /* on its way */
 };
 
+/* What is known of one purge, whatever it names. */
 struct purge_fact {
 	uint64_t event;  /* when it was heard of here; 0: never */
 	uint64_t number; /* 0: none yet */
@@ -64,17 +65,20 @@ struct purge_fact {
 	bool key;  /* it is one key's */
 };
 
+/* Of a scope, as text (purge_scope_write). */
 struct purge {
 	struct purge_fact fact;
 	size_t len;
 	char text[PURGE_TEXT_BYTES];
 };
 
+/* Of one key. */
 struct purged_key {
 	struct purge_fact fact;
 	uint8_t digest[KEY_DIGEST_BYTES];
 };
 
+/* Those whose digests fall into one place. */
 struct purged_keys {
 	struct purged_key ways[PURGED_KEY_WAYS];
 	uint64_t forgotten; /* the newest event that made room: it concerns only what was asked for before it */

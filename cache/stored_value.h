@@ -56,8 +56,8 @@ enum stored_fault stored_value_read(struct slice bytes, const struct stored_cloc
 /* A monotonic time by the wall clock. */
 uint64_t stored_wall_us(uint64_t at_us, const struct stored_clock *clock);
 
-/* Whether a value's first STORED_HEAD_BYTES say that it is this entry, not one stored before or after it. */
 enum { STORED_HEAD_BYTES = 128 };
+/* Whether a value's first STORED_HEAD_BYTES say that it is this entry, not one stored before or after it. */
 bool stored_value_is_of(struct slice start, const struct entry *entry, const struct stored_clock *clock);
 
 #endif

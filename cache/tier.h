@@ -70,7 +70,7 @@ static inline bool MUST_CHECK tier_get(struct tier *tier, struct tier_lookup *lo
 	return tier->kind->get(tier, lookup, key, now_us);
 }
 
-/* Nobody wants it any more; done is not called. Fine if not under way. */
+/* Nobody wants it any more; done is not called. Allowed if not under way. */
 static inline void tier_cancel(struct tier *tier, struct tier_lookup *lookup)
 {
 	if (lookup->operation)

@@ -70,7 +70,7 @@ static inline bool validity_is_shared(const struct validity *validity)
 void validity_unshare(struct validity *validity);
 /* All changes from now on are heard of; copies made before count no more. */
 void validity_synced(struct validity *validity);
-/* Changes from now on may go unheard. Fine if they do already. */
+/* Changes from now on may go unheard. Allowed if they do already. */
 void validity_lost_sync(struct validity *validity, uint64_t now_us);
 /* Everything outside has been removed: copies made until now count no more. */
 void validity_forget(struct validity *validity);

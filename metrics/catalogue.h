@@ -14,7 +14,7 @@
 	X(BAD_HEADER, "bad_header")             /* a header name or value that is not allowed */         \
 	X(BAD_TARGET, "bad_target")             /* a path we cannot take */                              \
 	X(METHOD, "method")                     /* 405 */                                                \
-	X(ORIGIN, "origin")                     /* MCP: a Host or Origin that is not allowed */          \
+	X(ORIGIN, "origin")                     /* a Host or Origin that is not allowed */          \
 	X(UNAUTHORIZED, "unauthorized")         /* 401 */                                                \
 	X(NOT_FOUND, "not_found")               /* no such path */                                       \
 	X(UNKNOWN_TOOL, "unknown_tool")                                                                  \

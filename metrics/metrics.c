@@ -250,7 +250,8 @@ static const char *_Atomic *copy_names(const char *_Atomic *place, const char *c
 	return place + count;
 }
 
-/* In one piece, which begins with the tools', and has who is gone behind them. Fewer than cells, which have been counted. False: out of memory. */
+/* In one piece, which begins with the tools', and has who is gone behind them. Fewer than cells, which have been
+ * counted. False: out of memory. */
 static bool copy_all_names(struct metrics *metrics)
 {
 	const struct metrics_names *names = &metrics->names;

@@ -58,7 +58,8 @@ size_t metrics_label_places(const struct metrics *metrics, enum metric_label lab
 /* A meter for one more thread; lives as long as the metrics. NULL when out of memory. Main thread. */
 struct meter *metrics_meter(struct metrics *metrics) MUST_CHECK;
 
-/* It is this thread's from now on: no other may write (asserted for histograms, which are not written so often). And nobody's: whoever has it may, one at a time. */
+/* It is this thread's from now on: no other may write (asserted for histograms, which are not written so often). And
+ * nobody's: whoever has it may, one at a time. */
 void meter_claim(struct meter *meter);
 void meter_release(struct meter *meter);
 
@@ -119,14 +120,17 @@ struct metrics_reader {
 	void (*point)(void *context, const struct metric_family *family, const struct metric_point *point);
 };
 
+/* Its points have buckets. */
 static inline bool metric_is_histogram(enum metric_type type)
 {
 	return type >= METRIC_SECONDS;
 }
+/* It may fall: its points have no beginning. */
 static inline bool metric_is_gauge(enum metric_type type)
 {
 	return type >= METRIC_GAUGE && type < METRIC_SECONDS;
 }
+/* metric_point.value, and its bounds, are microseconds or millionths; told as seconds or shares of 1. */
 static inline bool metric_is_in_millionths(enum metric_type type)
 {
 	return type == METRIC_SECONDS || type == METRIC_GAUGE_SECONDS || type == METRIC_GAUGE_RATIO ||

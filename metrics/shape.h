@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shape.h: what metrics.c (the cells), walk.c (reading them all), prometheus.c (their text) and history.c (their past) share. Nobody else includes it; outsiders use
- * metrics.h. A meter is one flat array of cells; a shape says where in it the series of one metric lie.
+ * shape.h: what metrics.c (the cells), walk.c (reading them all), prometheus.c (their text) and history.c (their past)
+ * share. Nobody else includes it; outsiders use metrics.h. A meter is one flat array of cells; a shape says where in it
+ * the series of one metric lie.
  */
 #ifndef JITNEY_METRICS_SHAPE_H
 #define JITNEY_METRICS_SHAPE_H

@@ -19,14 +19,16 @@ enum latency_shape {
 	LATENCY_LOG_UNIFORM /* from `low_us` to `high_us`, each factor as likely as the next */
 };
 
+/* Which of these count is said at the shape. */
 struct latency {
 	enum latency_shape shape;
-	double low_us, high_us;
-	double share, sigma;
+	double low_us, high_us; /* microseconds */
+	double share, sigma;    /* from 0 to 1; of the natural logarithm */
 };
 
 #define PROVIDER_HOLE_US 2000000 /* the default of pool.connect_timeout */
 
+/* How it is during an episode. */
 enum provider_state {
 	PROVIDER_UP,
 	PROVIDER_FROZEN, /* takes requests, and does nothing about them until the episode has ended */

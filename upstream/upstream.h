@@ -77,6 +77,7 @@ struct upstream_settings {
 	const struct process_pool_settings *process; /* NULL: over HTTP */
 };
 
+/* What metrics call the endpoint of this place. */
 static inline unsigned upstream_endpoint_label(const struct upstream_settings *settings, size_t endpoint)
 {
 	return settings->endpoint_labels ? settings->endpoint_labels[endpoint] : (unsigned)endpoint;

@@ -32,7 +32,7 @@ bool disk_start(struct disk *disk) MUST_CHECK;
 /*
  * End the thread: what is queued is done first, then memory's answers are written, hottest first, for
  * settings->snapshot_us at most. False: the disk hangs and so does the thread, which is left alone: nothing that it
- * uses may be freed. Main thread, when no worker runs any more. Fine if it was not started.
+ * uses may be freed. Main thread, when no worker runs any more. Allowed if it was not started.
  */
 bool disk_stop(struct disk *disk) MUST_CHECK;
 /* After disk_stop, and after its tiers. NULL is allowed. */

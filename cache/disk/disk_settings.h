@@ -19,6 +19,7 @@ struct disk_settings {
 	const char *shown;     /* what messages call the path; NULL: by itself */
 };
 
+/* What messages call the directory. */
 static inline const char *disk_settings_shown(const struct disk_settings *settings)
 {
 	return settings->shown ? settings->shown : settings->path;

@@ -52,6 +52,7 @@ enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, 
 enum disk_fault disk_store_has(struct disk_store *store, const uint8_t *digest, uint64_t stored_us) MUST_CHECK;
 /* Store, replacing an equal digest, after making room: first what is gone, then the oldest. */
 enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *row, uint64_t wall_us) MUST_CHECK;
+/* OK, ABSENT, or a fault. */
 enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *digest) MUST_CHECK;
 /* Remove everything. *count: how many went. */
 enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count) MUST_CHECK;
@@ -82,9 +83,11 @@ enum disk_fault disk_store_next_hot(struct disk_store *store, int64_t *place, st
 enum disk_fault disk_store_next_newest(struct disk_store *store, int64_t *place, struct slice *value) MUST_CHECK;
 
 struct disk_store_stats {
-	uint64_t entries, bytes; /* rows; pages in use */
-	uint64_t evicted, expired;
+	uint64_t entries, bytes; /* rows; pages in use, in bytes */
+	uint64_t evicted,
+		expired; /* rows removed since the file was opened, to make room, because their time had passed */
 };
+/* From memory: no I/O. */
 struct disk_store_stats disk_store_stats(const struct disk_store *store);
 
 #endif

@@ -73,7 +73,7 @@ static bool disk_get(struct tier *base, struct tier_lookup *lookup, struct key *
 	return true;
 }
 
-/* The thread may still be at it: it comes back by disk_tier_answer. */
+/* The thread may still be at it: it comes back by its mail. */
 static void forget_asking(struct disk_tier *tier, struct asking *asking)
 {
 	TAILQ_REMOVE(&tier->waiting, asking, next);

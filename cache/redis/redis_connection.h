@@ -79,7 +79,7 @@ bool redis_connection_send(struct redis_connection *connection, struct redis_com
 			   const struct slice *argv, uint64_t now_us) MUST_CHECK;
 /* Whether a command would be taken now. */
 bool redis_connection_has_room(const struct redis_connection *connection);
-/* Its owner does not want the reply any more; done is not called. Fine if not under way. */
+/* Its owner does not want the reply any more; done is not called. Allowed if not under way. */
 void redis_connection_cancel(struct redis_command *command);
 /* SUBSCRIBE to a channel; from the `up` hook, or later. False: it is not up. */
 bool redis_connection_subscribe(struct redis_connection *connection, const char *channel) MUST_CHECK;

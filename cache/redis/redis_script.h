@@ -17,6 +17,7 @@ struct redis_script {
 	bool known;   /* Redis has it */
 };
 
+/* `text` (static) has not been sent yet. */
 static inline void redis_script_init(struct redis_script *script, const char *text)
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];

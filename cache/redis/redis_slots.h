@@ -31,7 +31,7 @@ void slots_fini(struct redis_slots *slots);
 void slots_push(struct redis_slots *slots, struct redis_command *command, size_t bytes, uint64_t now_us);
 /* The oldest, which must be there; *command (NULL: given up) is not under way any more. */
 void slots_pop(struct redis_slots *slots, struct redis_command **command, uint64_t *sent_us);
-/* Nobody wants the reply. Fine if not under way. */
+/* Nobody wants the reply. Allowed if not under way. */
 void slots_give_up(struct redis_command *command);
 /* When the oldest was sent; CLOCK_NEVER: there is none. */
 uint64_t slots_oldest_us(const struct redis_slots *slots);

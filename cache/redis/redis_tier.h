@@ -14,7 +14,7 @@
 
 /*
  * settings  frozen, outlive the tier.
- * cache     asked when answers were last recalled (cache_is_recalled).
+ * cache     asked what has been purged (cache_rule).
  * meter     the worker's.
  * name      for CLIENT SETNAME; copied.
  * NULL when memory is out. The loop's thread, or main's before that begins; all else on the loop's.

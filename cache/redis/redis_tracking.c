@@ -316,7 +316,7 @@ static void take_client_id(struct redis_command *command, enum command_end end, 
 	const char *prefix = tracking->settings->prefix;
 	char word[48], purge[REDIS_KEY_BYTES], heartbeat[REDIS_KEY_BYTES];
 	(void)took_us;
-	if (end == COMMAND_LOST) /* either_down says so */
+	if (end == COMMAND_LOST) /* publisher_down or subscriber_down says so */
 		return;
 	if (end != COMMAND_ANSWERED || reply->type != REDIS_REPLY_INTEGER) {
 		close_session(tracking, end == COMMAND_REFUSED ? reply->str : "Redis does not answer CLIENT ID", true,

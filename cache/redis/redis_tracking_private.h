@@ -76,6 +76,7 @@ struct redis_tracking {
 	struct redis_job jobs[JOBS], *spare;
 };
 
+/* The cache's, which it tells of what it hears. */
 static inline struct purges *purges_of(const struct redis_tracking *tracking)
 {
 	return &cache_rule(tracking->cache)->purges;

@@ -13,8 +13,10 @@
 #include "gateway/http/http.h"
 #include "metrics/catalogue.h"
 
+/* Which one the request came to. */
 enum access_listener { ACCESS_DATA, ACCESS_ADMIN };
 
+/* How it is counted (reason) and answered (outcome, detail: for people). */
 struct access_denial {
 	enum reject_reason reason;
 	enum outcome outcome;

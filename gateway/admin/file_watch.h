@@ -15,9 +15,9 @@
 
 struct file_watch;
 
-/* `changed` is called from loop_run_timers: once soon, for what may have changed before, then after each change. debounce_us: how long all of them must have been left alone; 0: it is found by
- * how they are written, less than 100 ms. The paths are copied. NULL: out of memory, or the kernel refuses. All here on
- * the loop's thread. */
+/* `changed` is called from loop_run_timers: once soon, for what may have changed before, then after each change.
+ * debounce_us: how long all of them must have been left alone; 0: it is found by how they are written, less than 100
+ * ms. The paths are copied. NULL: out of memory, or the kernel refuses. All here on the loop's thread. */
 struct file_watch *file_watch_new(struct loop *loop, const char *const *paths, size_t count, uint64_t debounce_us,
 				  void (*changed)(void *context), void *context) MUST_CHECK;
 /* NULL is allowed. Not from within `changed`. */

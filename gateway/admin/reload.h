@@ -29,7 +29,7 @@ struct generation *reload_current(struct reload *reload) MUST_CHECK;
 /* Wake this loop, of another thread, after each reload that has changed something. Before reload_start; until
  * reload_stop. */
 void reload_wake(struct reload *reload, struct loop *loop);
-/* End it. After the workers have been told to drain; before the registry stops, whose catalogues it has made. Fine if
+/* End it. After the workers have been told to drain; before the registry stops, whose catalogues it has made. Allowed if
  * it was not started. */
 void reload_stop(struct reload *reload);
 /* After the workers' threads are joined: whoever still asks is told that it is too late. */

@@ -143,8 +143,8 @@ void call_return(struct call *call, struct worker *owner);
 /* Word of a call that is away reaches its home; called by its owner on the owner's thread. It may be dropped, and is
  * counted then. */
 void call_notify(struct call *call, struct worker *owner, enum mcp_notification_kind note, struct slice params);
-/* Post what call_send has gathered for other workers, and for a later turn of this one. At the end of a turn, so that calls that came together (a
- * batch's, say) arrive together: the first post wakes their owner. */
+/* Post what call_send has gathered for other workers, and for a later turn of this one. At the end of a turn, so that
+ * calls that came together (a batch's, say) arrive together: the first post wakes their owner. */
 void call_post_outgoing(struct worker *home);
 /* Finish the calls that came home within this worker. Once or twice a turn. */
 void call_finish_returned(struct worker *home);

@@ -122,7 +122,7 @@ void provider_close(struct provider *provider);
 bool dispatch_look(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us);
 /* No look-up, and the leader wants no fetch: serve who can be served, depart for the others. */
 void dispatch_go_on(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us);
-/* The fetch looks no more, whatever for. Fine if it does not. */
+/* The fetch looks no more, whatever for. Allowed if it does not. */
 void dispatch_stop_looking(struct dispatch *dispatch, struct fetch *fetch);
 /* It has been fetched, or will not be: the other gateways need not wait any more. Fine without a lease. */
 void dispatch_release(struct dispatch *dispatch, struct fetch *fetch);

@@ -97,6 +97,7 @@ static inline unsigned worker_part(const struct worker *worker, const struct ups
 	return (unsigned)((worker->index + workers - upstream->settings.label % workers) % workers);
 }
 
+/* Whether it sends calls to that upstream. Any thread. */
 static inline bool worker_owns(const struct worker *worker, const struct upstream_config *upstream)
 {
 	return worker_part(worker, upstream) < upstream_parts(worker->gateway, upstream);

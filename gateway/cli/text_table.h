@@ -28,6 +28,7 @@ struct text_cell {
 	double key; /* what a column of numbers is sorted by; less than nothing where there is none */
 };
 
+/* As text_table_add gives it, to be filled in. */
 struct text_row {
 	enum text_tone tone;
 	struct text_cell cells[TEXT_COLUMNS_MAX];

@@ -15,18 +15,19 @@
 
 enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64, CONFIG_NAMED_FILE_BYTES = 4 << 20 };
 
+/* An entry of upstreams.*.endpoints, as written. */
 struct endpoint_draft {
 	const char *url;
 	unsigned weight;
 	bool drain;
 };
 
-/* As written, with defaults; `config` is complete when the configuration is. */
 /* A place in the file, for what is only known to be wrong after it has been read. */
 struct config_mark {
 	unsigned line, column; /* from 1 */
 };
 
+/* As written, with defaults; `config` is complete when the configuration is. */
 struct upstream_draft {
 	struct upstream_config config;
 	const struct node *node; /* the block; while the file is read */
@@ -48,6 +49,7 @@ struct upstream_draft {
 	struct dialect *own; /* the upstream's own, made from its settings; NULL: it has none. Owned */
 };
 
+/* The same of a tool. */
 struct tool_draft {
 	struct tool tool;
 	const struct node *node; /* while the file is read */
@@ -67,6 +69,7 @@ struct config_drafts {
 	struct redis_tls *redis_tls; /* owned; NULL: Redis is spoken to in the clear, or not at all */
 };
 
+/* A mistake, and where it is. */
 struct config_fault {
 	unsigned line, column;
 	const char *text;
@@ -160,15 +163,16 @@ void config_finish_disk(struct config_load *load);
 bool config_is_program(const struct upstream_draft *draft);
 /* Whether the option, one of upstreams or another, would do nothing for this upstream: check refuses it there. */
 bool config_is_foreign(const struct upstream_draft *draft, const struct option *option);
+/* What a program's options ask of each other. */
 void config_check_program(struct config_load *load, struct upstream_draft *draft);
 /* Fill in what follows, for one that is. False: out of memory. */
 bool config_finish_program(struct config_load *load, struct upstream_draft *draft) MUST_CHECK;
 
 /* --- check_endpoints.c --- */
 
-/* What the options of an upstream's endpoints ask of each other. */
 /* Headers that the HTTP client writes; a second one would change where a request ends or who answers it. */
 bool config_is_reserved_header(const char *name);
+/* What the options of an upstream's endpoints ask of each other. */
 void config_check_endpoints(struct config_load *load, struct upstream_draft *draft);
 /* The settings that follow. False: out of memory. */
 bool config_finish_endpoints(struct config_load *load, struct upstream_draft *draft) MUST_CHECK;

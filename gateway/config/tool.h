@@ -69,6 +69,7 @@ static inline bool tool_is_cached(const struct tool *tool)
 	return tool_is_repeatable(tool) && tool->cache.ttl_us > 0;
 }
 
+/* Whether the tag is one of its own, letter by letter. */
 static inline bool tool_has_tag(const struct tool *tool, struct slice tag)
 {
 	for (size_t i = 0; i < tool->tag_count; i++)

@@ -81,7 +81,7 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 		 * edge. What has been received can still be read, so a request sent before the end is served. */
 		shutdown(connection->fd, SHUT_RD);
 		daemon_run_soon(connection->daemon);
-		/* That edge is missed as well if the bytes are read after it: see cut_left. */
+		/* That edge is missed as well if the bytes are read after it: see cut_overdue. */
 		connection_enter(connection, PHASE_LEFT, loop_now(http->loop));
 	} else if (is_quiet(connection) && door_refuses_next(connection)) {
 		cut_connection(connection, loop_now(http->loop));

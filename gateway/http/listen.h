@@ -27,7 +27,7 @@ size_t listen_open(const struct listen_address *address, bool beside, int *fds, 
 /* Likewise more sockets beside a TCP one that listens already, if it lets others: returns how many of `count` there are
  * now in fds. */
 size_t listen_beside(int fd, int *fds, size_t count);
-/* From now on whoever connects is queued, until he is accepted. Fine if it listens already. False and errno. */
+/* From now on whoever connects is queued, until he is accepted. Allowed if it listens already. False and errno. */
 bool listen_now(int fd);
 /* Whether it is a socket that listens on this address. Port 0 is nobody's. */
 bool listen_is(int fd, const struct listen_address *address);

@@ -38,6 +38,7 @@ struct mcp_error {
 	char message[ANSWER_DETAIL_BYTES];
 };
 
+/* Fill all of it in; the message is cut to what fits. */
 void mcp_error_set(struct mcp_error *error, unsigned status, int code, enum outcome outcome, const char *format, ...)
 	PRINTF_LIKE(5, 6);
 

@@ -33,9 +33,8 @@ const char *profile_content_type(enum profile_format format);
 /* Append it. False: out of memory, or it is larger than `out` may become. */
 bool profile_put(const struct profile *profile, enum profile_format format, struct buf *out) MUST_CHECK;
 
-/* --- A form each, for profile_put: append it. False: out of memory. --- */
-
 struct places;
+/* A form each, for profile_put: append it. False: out of memory. */
 bool profile_put_pprof(const struct profile *profile, const struct places *places, struct buf *out) MUST_CHECK;
 bool profile_put_svg(const struct profile *profile, const struct places *places, struct buf *out) MUST_CHECK;
 

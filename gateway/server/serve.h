@@ -11,8 +11,8 @@ struct serve_options {
 	const char *door; /* where it is asked; NULL: as the configuration says */
 };
 
-/* Run until a signal ends it, or a successor has taken over. Returns the exit code: 0 drained, 1 failed while running, 2 could not start (one line on
- * stderr says why). Main thread. */
+/* Run until a signal ends it, or a successor has taken over. Returns the exit code: 0 drained, 1 failed while running,
+ * 2 could not start (one line on stderr says why). Main thread. */
 int serve(const struct serve_options *options);
 
 #endif

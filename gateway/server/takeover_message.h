@@ -25,14 +25,16 @@ enum takeover_kind {
 	TAKEOVER_REFUSED /* text: why */
 };
 
+/* As it is sent: what is not said is zero. */
 struct takeover_message {
-	char magic[8];
+	char magic[8]; /* TAKEOVER_MAGIC */
 	uint32_t protocol;
-	uint32_t kind;
+	uint32_t kind; /* enum takeover_kind */
 	uint64_t number;
-	char text[256];
+	char text[256]; /* with a NUL */
 };
 
+/* One of this version, without text. */
 static inline struct takeover_message takeover_message(enum takeover_kind kind, uint64_t number)
 {
 	return (struct takeover_message){ TAKEOVER_MAGIC, TAKEOVER_PROTOCOL, kind, number, "" };

@@ -135,7 +135,7 @@ void registry_note_definitions(struct tool_source *source)
 /* Takes it. */
 static void take_instructions(struct tool_source *source, struct blob *instructions)
 {
-	source->registry->dirty |= !slice_equal(text_of(source->instructions), text_of(instructions));
+	source->registry->dirty |= !slice_equal(blob_slice(source->instructions), blob_slice(instructions));
 	blob_unref(source->instructions);
 	source->instructions = instructions;
 }
@@ -285,7 +285,7 @@ static struct catalogue_part part_of(const struct upstream_config *upstream, str
 	if (!source) /* nobody runs it yet */
 		return (struct catalogue_part){ .state = TOOL_LIST_AWAITED, .why = "" };
 	return (struct catalogue_part){ tool_list, source->state, source->why, source->listed_us,
-					text_of(source->instructions) };
+					blob_slice(source->instructions) };
 }
 
 /* `listings`: by upstream; NULL: the sources' own. Returns NULL when memory is out. */

@@ -63,7 +63,7 @@ bool registry_use(struct registry *registry, struct generation *next) MUST_CHECK
  * errno. */
 bool registry_start(struct registry *registry, registry_offer *offer, void *context) MUST_CHECK;
 /* End it; lists are written where they are kept. False: the disk hangs and so does the thread, which is left alone:
- * nothing that it uses may be freed. Workers may still be running. Fine if it was not started. */
+ * nothing that it uses may be freed. Workers may still be running. Allowed if it was not started. */
 bool registry_stop(struct registry *registry) MUST_CHECK;
 
 /* One turn of the thread, for itself and for tests that start none: take the news there are, and if they change

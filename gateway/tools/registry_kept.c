@@ -67,7 +67,7 @@ static void hold_list(struct saved_lists *saved, unsigned upstream, const struct
 	saved->blobs[2 * saved->count] = blob_ref(source->raw);
 	saved->blobs[2 * saved->count + 1] = said;
 	saved->lists[saved->count++] =
-		(struct kept_list){ upstream, blob_slice(source->raw), text_of(said), source->listed_at_s };
+		(struct kept_list){ upstream, blob_slice(source->raw), blob_slice(said), source->listed_at_s };
 }
 
 /* False: out of memory. */

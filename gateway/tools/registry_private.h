@@ -54,11 +54,6 @@ struct registry {
 };
 /* c constant once the thread runs, a atomic */
 
-static inline struct slice text_of(const struct blob *blob)
-{
-	return blob ? blob_slice(blob) : (struct slice){ NULL, 0 };
-}
-
 /* Which definitions have changed since they were last told of: logged and counted. The mutex is held, or nobody runs. */
 void registry_note_definitions(struct tool_source *source);
 /* registry_kept.c: write the lists into the file of mcp.lists. The registry's thread, without the mutex. */

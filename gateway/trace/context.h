@@ -19,6 +19,7 @@ struct trace_context {
 	uint8_t flags; /* TRACE_SAMPLED */
 };
 
+/* Whether it names a span. */
 static inline bool trace_context_is_there(const struct trace_context *context)
 {
 	return context->span != 0;

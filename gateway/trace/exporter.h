@@ -31,8 +31,8 @@ bool exporter_prepare(struct exporter *exporter, const struct trace_settings *se
 		      struct trace_settings **copy) MUST_CHECK;
 void exporter_use(struct exporter *exporter, struct trace_settings *copy);
 
-/* A copy of what is said of a call joins the queue, of TRACE_QUEUE_CALLS at most; without room or memory it is dropped and counted in `meter`, the
- * caller's own. Any thread; it takes no longer than a copy. */
+/* A copy of what is said of a call joins the queue, of TRACE_QUEUE_CALLS at most; without room or memory it is dropped
+ * and counted in `meter`, the caller's own. Any thread; it takes no longer than a copy. */
 void exporter_keep(struct exporter *exporter, const struct traced_call *call, struct meter *meter);
 
 #endif

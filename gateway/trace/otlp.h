@@ -25,20 +25,22 @@ struct otlp {
 size_t otlp_put_request(struct otlp *otlp, const struct trace_settings *settings, const struct traced_calls *calls,
 			struct buf *out) MUST_CHECK;
 
-/*
- * All that metrics_walk gives as ExportMetricsServiceRequests, several if it is too much for one. A metric has the name
- * and the labels that Prometheus sees.
- */
 enum { OTLP_POINTS_MOST = 4096 /* data points in one request */ };
+/* One ExportMetricsServiceRequest. */
 struct otlp_body {
 	STAILQ_ENTRY(otlp_body) next;
 	struct buf bytes;
 	size_t points;
 };
 STAILQ_HEAD(otlp_bodies, otlp_body);
-/* Append them. at_us: wall clock. False: out of memory, or over `bytes_max` in all: those that were made before are good. */
+/*
+ * All that metrics_walk gives as requests, several if it is too much for one; append them. A metric has the name and
+ * the labels that Prometheus sees. at_us: wall clock. False: out of memory, or over `bytes_max` in all: those that were
+ * made before are good.
+ */
 bool otlp_put_metrics(const struct trace_settings *settings, const char *instance, struct metrics *metrics,
 		      uint64_t at_us, size_t bytes_max, struct otlp_bodies *bodies) MUST_CHECK;
+/* Out of its list. */
 void otlp_free_body(struct otlp_body *body);
 
 /* What an answer with status 200 says: how many spans or points were not taken (0: all were), and why, cut to what fits. False: it

@@ -23,6 +23,7 @@ struct attributes {
 	size_t count, most;
 };
 
+/* An empty list of at most so many. Out of memory: everything is left out. */
 struct attributes attributes_begin(struct arena *arena, size_t most);
 /* Nothing for an empty text, or NULL. */
 void attributes_put_text(struct attributes *list, const char *name, const char *text);

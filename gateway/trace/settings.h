@@ -13,6 +13,7 @@
 struct arena;
 struct upstream_header;
 
+/* An attribute of OpenTelemetry's resource; both are valid UTF-8. */
 struct trace_attribute {
 	const char *name, *value;
 };

@@ -8,7 +8,7 @@
  *                         only stands where its call stood is held (tracker_place) until the list has ended, each of its
  *                         items was sound and there are as many as calls; else no call gets any of them.
  *   Who may read it?      What is said of an exchange as a whole may hold any caller's arguments. It goes to a call that
- *                         was alone; calls that were not are told the status and how many they were: tracker_refuse.
+ *                         was alone; calls that were not are told the status and how many they were: tracker_refusal.
  */
 #ifndef JITNEY_UPSTREAM_DIALECTS_ANSWER_TRACKER_H
 #define JITNEY_UPSTREAM_DIALECTS_ANSWER_TRACKER_H

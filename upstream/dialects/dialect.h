@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dialect.h: how one or many calls become one HTTP exchange, and its answer becomes many answers. One file a dialect
- * (dialect_NAME.c); this is their shared face. A dialect holds no socket, no timer and no clock, so
- * tests feed it bytes by hand; sessions, event streams and child processes come in behind the same three steps:
- * encode many, feed bytes, emit items as they complete.
+ * (NAME.c of this folder, or upstream/mcp/mcp_dialect.c and upstream/process/stdio_dialect.c); this is their shared
+ * face. A dialect holds no socket, no timer and no clock, so tests feed it bytes by hand; sessions, event streams and
+ * child processes come in behind the same three steps: encode many, feed bytes, emit items as they complete.
  */
 #ifndef JITNEY_UPSTREAM_DIALECTS_DIALECT_H
 #define JITNEY_UPSTREAM_DIALECTS_DIALECT_H

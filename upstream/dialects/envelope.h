@@ -18,7 +18,7 @@ struct dialect;
 /* As configured; NULL or 0: not said. Paths are member names with dots between; "*" is an object's only member, "."
  * the value itself. */
 struct envelope_settings {
-	const char *preset; /* of envelope_preset_words */
+	const char *preset; /* one of ENVELOPE_PRESETS */
 
 	/* the request */
 	const char *method;       /* POST, PUT or PATCH; default POST */

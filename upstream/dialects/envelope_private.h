@@ -9,6 +9,7 @@
 
 enum { ENVELOPE_RANGES = 16, ENVELOPE_MAX_CALLS = 10000 };
 
+/* Of an item's status. */
 struct envelope_range {
 	unsigned from, to; /* inclusive */
 };
@@ -26,6 +27,7 @@ struct envelope {
 	size_t error_count;
 };
 
+/* `dialect` is an envelope's (envelope_new). */
 static inline const struct envelope *envelope_of(const struct dialect *dialect)
 {
 	return container_of(dialect, const struct envelope, dialect);
@@ -34,8 +36,9 @@ static inline const struct envelope *envelope_of(const struct dialect *dialect)
 /* Whether an item of this status is its call's failure. */
 bool envelope_is_error(const struct envelope *envelope, uint64_t status);
 
-/* --- envelope_encode.c: routes and writing, as in struct dialect --- */
+/* --- envelope_encode.c --- */
 
+/* struct dialect's functions of these names. */
 struct dialect_route *envelope_route_new(const struct route_settings *settings, struct dialect_error *error);
 void envelope_route_free(struct dialect_route *base);
 struct answer *envelope_check(const struct dialect_route *base, struct slice arguments);

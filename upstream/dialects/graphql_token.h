@@ -7,6 +7,7 @@
 
 enum token_kind { TOKEN_END, TOKEN_NAME, TOKEN_NUMBER, TOKEN_STRING, TOKEN_SIGN, TOKEN_BAD };
 
+/* Its text is a slice of the document. */
 struct token {
 	enum token_kind kind;
 	struct slice text;
@@ -23,6 +24,7 @@ static inline bool is_name_start(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
+/* ASCII's ten. */
 static inline bool is_digit(char c)
 {
 	return c >= '0' && c <= '9';

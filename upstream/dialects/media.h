@@ -7,6 +7,7 @@
 
 #include "base/slice.h"
 
+/* The type without its parameters and the blanks before them; a slice of it. */
 static inline struct slice media_essence(struct slice type)
 {
 	const char *semicolon = type.len ? memchr(type.at, ';', type.len) : NULL;
@@ -17,6 +18,7 @@ static inline struct slice media_essence(struct slice type)
 	return type;
 }
 
+/* Whether it is of that name ("application/json"), in whatever letters. */
 static inline bool media_is(struct slice type, const char *name)
 {
 	type = media_essence(type);

@@ -20,7 +20,7 @@ size_t addresses_plan(struct roster *roster);
 bool addresses_init(struct roster *roster) MUST_CHECK;
 /* No host is looked up any more. */
 void addresses_stop(struct roster *roster);
-/* Fine if addresses_init failed, or was not called. */
+/* Allowed if addresses_init failed, or was not called. */
 void addresses_fini(struct roster *roster);
 
 /* What is known of the addresses of an endpoint that was in `before` stays known. */

@@ -97,7 +97,7 @@ void endpoint_set_free(struct endpoint_set *set);
 
 /* It is absent from now on. What is under way there goes on, and says nothing any more. */
 void endpoint_leave(struct endpoint *endpoint);
-/* It is back, with all that is known of it. Fine if it was never away. */
+/* It is back, with all that is known of it. Allowed if it was never away. */
 void endpoint_return(struct endpoint *endpoint);
 /* It stands for an address of which nothing is known yet. Absent, and nothing is under way there (asserted).
  * key: the same for the same address. slowly: others are in use, and it begins as one that comes back. */
@@ -132,7 +132,7 @@ uint64_t endpoint_usable_us(const struct endpoint_set *set, uint64_t now_us);
 void endpoint_begin(struct endpoint_set *set, struct endpoint_visit *visit, struct endpoint *endpoint, uint64_t now_us);
 /* Whether it has lasted so long that the lack of an answer is the endpoint's fault (see ENDPOINT_TIMED_OUT). */
 bool endpoint_had_time(const struct endpoint_set *set, const struct endpoint_visit *visit, uint64_t now_us);
-/* It is over. reason: for people, why it failed; may be NULL. Fine if none is under way. */
+/* It is over. reason: for people, why it failed; may be NULL. Allowed if none is under way. */
 void endpoint_end(struct endpoint_set *set, struct endpoint_visit *visit, enum endpoint_result result,
 		  const char *reason, uint64_t now_us);
 

@@ -168,7 +168,7 @@ void transport_connected(struct transfer *transfer);
 /* What came over its connection was no answer to what was asked: nobody may use that again. Once it is done; in the
  * same turn, while nobody does. */
 void transport_distrust(struct transfer *transfer);
-/* End it and give the handle back; in mid-transfer this closes the connection. Not from curl's callbacks. Fine if not
+/* End it and give the handle back; in mid-transfer this closes the connection. Not from curl's callbacks. Allowed if not
  * prepared. */
 void transport_stop(struct transfer *transfer);
 

@@ -72,7 +72,7 @@ int connections_close_socket(void *context, curl_socket_t fd);
 void names_init(struct names *names);
 /* Its host is to be looked up; it is started again with the addresses, or ends. */
 void names_wait(struct transfer *transfer);
-/* It waits no more. Fine if it does not. */
+/* It waits no more. Allowed if it does not. */
 void names_forget(struct transfer *transfer);
 /* Whether anything is, or was and the timer is still to be let go. */
 bool names_awaited(const struct names *names);
@@ -87,7 +87,7 @@ bool transport_put_in(struct transfer *transfer) MUST_CHECK;
 /* The upstream is gone, and its spare handles with it. */
 void transport_drop_spares(struct connections *connections);
 
-/* Listen to it no more. Fine if nobody does. */
+/* Listen to it no more. Allowed if nobody does. */
 void transport_unwatch(struct transport *transport, int fd);
 
 #endif

@@ -82,7 +82,7 @@ void mcp_control_watch(struct mcp_control *control, const struct upstream_watche
 
 /* A call wants to go. True: it can, now. False: wait for `turned`, or (*why set) be told that it is closed. */
 bool mcp_control_want(struct mcp_control *control, const char **why) MUST_CHECK;
-/* A request written in session `epoch` was refused because the session is gone: a new one is opened. */
+/* A request written in session `epoch` was refused (status: HTTP's) because the session is gone: a new one is opened. */
 void mcp_control_lost(struct mcp_control *control, unsigned epoch, unsigned status);
 /* Whether a request that 400 refused in the session of `epoch` has only itself to blame: the session is new, and the one before
  * it was lost in the same way. */

@@ -13,6 +13,7 @@
 
 enum { MCP_PAGES_MAX = 500, MCP_TOOLS_MAX = 10000, MCP_LIST_WHY_BYTES = 200 };
 
+/* A list that is coming in page by page. */
 struct mcp_tools {
 	struct buf list;    /* "[{...},{...}", then "]" */
 	struct buf cursor;  /* raw, of the next page; empty: none */
@@ -23,10 +24,10 @@ struct mcp_tools {
 	char why[MCP_LIST_WHY_BYTES]; /* MCP_PAGE_BAD: what is wrong, for people; the server's own words if it has any */
 };
 
-/* When a list is asked for that nobody says has changed. UINT64_MAX: not again. */
-/* It is complete. refresh_us: how old it may become, 0: as old as it likes; ttl_ms: what the server says of that. */
+/* How long after a complete list the next one is asked for, if nobody says that it has changed; UINT64_MAX: never.
+ * refresh_us: how old it may become, 0: as old as it likes; ttl_ms: what the server says of that. */
 uint64_t mcp_list_refresh_us(uint64_t refresh_us, uint64_t ttl_ms);
-/* It has failed so often in a row, >= 1. */
+/* The same after one that has failed, so often in a row, >= 1. */
 uint64_t mcp_list_retry_us(uint64_t refresh_us, unsigned failures);
 
 /*

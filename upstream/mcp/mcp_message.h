@@ -78,9 +78,10 @@ bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scrat
 	      const char **fault) MUST_CHECK;
 
 /*
- * The same with what has been looked at of it ahead (base/json_arriving.h), which ends with it, for a server that may have cut a character in two: JavaScript's strings can hold half a surrogate pair, and
- * are written with it ("\\ud83d"), which other readers of JSON refuse. Each half becomes U+FFFD; the message's slices
- * then point into `mended`, which is reused from call to call and is the caller's to end.
+ * The same with what has been looked at of it ahead (base/json_arriving.h), which ends with it, for a server that may
+ * have cut a character in two: JavaScript's strings can hold half a surrogate pair, and are written with it
+ * ("\\ud83d"), which other readers of JSON refuse. Each half becomes U+FFFD; the message's slices then point into
+ * `mended`, which is reused from call to call and is the caller's to end.
  */
 bool mcp_read_mended(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct json_ahead *ahead,
 		     struct buf *mended, struct mcp_message *message, const char **fault) MUST_CHECK;

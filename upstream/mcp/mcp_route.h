@@ -19,6 +19,7 @@ struct dialect_route *mcp_route_new(const struct dialect *dialect, const struct 
 				    struct dialect_error *error) MUST_CHECK;
 void mcp_route_free(struct dialect_route *base);
 
+/* `route` is one that mcp_route_new has made. */
 static inline const struct mcp_route *mcp_route_of(const struct dialect_route *route)
 {
 	return container_of(route, struct mcp_route, base);

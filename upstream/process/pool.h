@@ -57,8 +57,8 @@ struct answer *process_pool_refusal(struct process_pool *pool);
 void process_pool_put(struct process_pool *pool, struct pool_call *call);
 /* Let what was put leave: the calls of one process in one write. */
 void process_pool_flush(struct process_pool *pool);
-/* Nobody waits for it any more: it is not sent if it has not begun to leave, else the server is told so if it can be. timed_out: its time has passed; a process that
- * lets several calls in a row time out and is silent is replaced. */
+/* Nobody waits for it any more: it is not sent if it has not begun to leave, else the server is told so if it can be.
+ * timed_out: its time has passed; a process that lets several calls in a row time out and is silent is replaced. */
 void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool timed_out);
 /* Whether some of it has been written to a process: it may have been carried out. */
 bool process_pool_sent(const struct pool_call *call);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wire.h: just enough HTTP/1.1 for `jitney perf benchmark` and the bench programs: a growing input buffer, and one message taken from its front.
- * For tools that measure, talking to peers that are our own; the gateway has its own, strict, reader. One thread.
+ * wire.h: just enough HTTP/1.1 for `jitney perf benchmark` and the bench programs: a growing input buffer, and one
+ * message taken from its front. For tools that measure, talking to peers that are our own; the gateway has its own,
+ * strict, reader. One thread.
  */
 #ifndef JITNEY_GATEWAY_CLI_PERF_WIRE_H
 #define JITNEY_GATEWAY_CLI_PERF_WIRE_H

@@ -13,7 +13,7 @@
 
 static struct dialect_error error;
 
-/* Fill `text` in and compare; NULL: must be refused, "": for left out use expect_left_out. */
+/* Fill `text` in, at that place; what was written goes to `out`. */
 static enum template_result fill(const char *text, enum template_place place, const char *arguments, char *out,
 				 size_t out_bytes, struct template_fault *fault)
 {
