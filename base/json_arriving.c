@@ -26,7 +26,7 @@ struct json_arriving {
 	bool value_due; /* see json_scan_step */
 	bool in_string; /* at: within a string that is a value */
 	bool done;      /* at: behind the value; blanks only may follow */
-	enum json_verdict verdict;
+	enum json_soundness soundness;
 };
 
 struct json_arriving *json_arriving_new(unsigned max_depth)
@@ -129,7 +129,7 @@ static bool step_string(struct json_arriving *arriving, bool whole)
 	} else if (!whole && may_mend(arriving, len)) {
 		arriving->at = arriving->fault.at;
 	} else {
-		arriving->verdict = JSON_FAULTY;
+		arriving->soundness = JSON_FAULTY;
 	}
 	return quote;
 }
@@ -153,10 +153,10 @@ static bool step_other(struct json_arriving *arriving, bool whole)
 	if (behind)
 		arriving->at = offset_of(arriving, behind);
 	else
-		arriving->verdict = JSON_FAULTY;
+		arriving->soundness = JSON_FAULTY;
 	if (behind && scan->node_count > JSON_OPEN_MAX) {
 		json_refuse(scan, behind, "too many members of objects that are open at once");
-		arriving->verdict = JSON_FAULTY;
+		arriving->soundness = JSON_FAULTY;
 		return false;
 	}
 	return behind;
@@ -175,7 +175,7 @@ static bool step_on(struct json_arriving *arriving, bool whole)
 			return false;
 		if (p < scan->end && arriving->done) {
 			json_refuse(scan, p, "more text after the value");
-			arriving->verdict = JSON_FAULTY;
+			arriving->soundness = JSON_FAULTY;
 			return false;
 		}
 		if (p < scan->end && *p == '"' && arriving->value_due) {
@@ -189,22 +189,22 @@ static bool step_on(struct json_arriving *arriving, bool whole)
 	return on;
 }
 
-enum json_verdict json_arriving_look(struct json_arriving *arriving, struct slice text, bool whole,
-				     struct json_fault *fault)
+enum json_soundness json_arriving_look(struct json_arriving *arriving, struct slice text, bool whole,
+				       struct json_fault *fault)
 {
 	if (text.len == 0)
 		text.at = "";
-	if (arriving->verdict == JSON_UNDECIDED && (whole || text.len >= arriving->again)) {
+	if (arriving->soundness == JSON_UNDECIDED && (whole || text.len >= arriving->again)) {
 		arriving->again = 0;
 		if (!take_text(arriving, text))
-			arriving->verdict = JSON_FAULTY;
-		while (arriving->verdict == JSON_UNDECIDED && step_on(arriving, whole))
+			arriving->soundness = JSON_FAULTY;
+		while (arriving->soundness == JSON_UNDECIDED && step_on(arriving, whole))
 			;
-		if (arriving->verdict == JSON_UNDECIDED && whole && arriving->done)
-			arriving->verdict = JSON_SOUND;
+		if (arriving->soundness == JSON_UNDECIDED && whole && arriving->done)
+			arriving->soundness = JSON_SOUND;
 	}
 	*fault = arriving->fault;
-	return arriving->verdict;
+	return arriving->soundness;
 }
 
 /* --- Ahead --- */

@@ -13,7 +13,7 @@
 /* Members of objects that are open at once: each takes memory until its object closes. */
 enum { JSON_OPEN_MAX = 512 * 1024 };
 
-enum json_verdict {
+enum json_soundness {
 	JSON_UNDECIDED, /* more has to come, or to be looked at */
 	JSON_SOUND,     /* the whole text is one JSON value */
 	JSON_FAULTY     /* it is none, whatever comes; stays so */
@@ -28,8 +28,8 @@ void json_arriving_free(struct json_arriving *arriving);
 
 /* Look on. `text` holds all bytes from the first on that may be looked at: as many as before or more, perhaps elsewhere;
  * whole: nothing comes behind (blanks at the end may have been cut off). JSON_FAULTY: *fault (out of memory included). */
-enum json_verdict json_arriving_look(struct json_arriving *arriving, struct slice text, bool whole,
-				     struct json_fault *fault) MUST_CHECK;
+enum json_soundness json_arriving_look(struct json_arriving *arriving, struct slice text, bool whole,
+				       struct json_fault *fault) MUST_CHECK;
 /*
  * The same for whoever meets values one after the other, and looks at most of them whole, once they have ended: at one of
  * which so much is there before its end it looks ahead, so that not all of it is left to look at then.

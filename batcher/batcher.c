@@ -295,7 +295,7 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 	ending_deliver(batcher);
 }
 
-/* Nobody waits and nothing travels (every item is in `expiries`), and there is no lane to be judged. */
+/* Nobody waits and nothing travels (every item is in `expiries`), and there is no lane to be evaluated. */
 static bool is_quiet(const struct batcher *batcher)
 {
 	return !batcher->expiries.root && !batcher->looks.root && !batcher->resting.root &&

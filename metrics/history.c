@@ -94,11 +94,9 @@ static void add_tool(const struct metrics *metrics, size_t tool, struct history_
 {
 	if (!add_latency(metrics, METRIC_ID_REQUEST_DURATION, tool, sums->latency))
 		return;
-	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
-		uint64_t calls = (uint64_t)metrics_read(metrics, METRIC_ID_REQUESTS, tool, (size_t)outcome);
-		sums->calls += calls;
-		sums->failed += outcome_is_failure((enum outcome)outcome) ? calls : 0;
-	}
+	const struct metric_outcomes calls = metrics_read_outcomes(metrics, METRIC_ID_REQUESTS, tool);
+	sums->calls += calls.all;
+	sums->failed += calls.failed;
 	sums->coalesced += (uint64_t)metrics_read(metrics, METRIC_ID_COALESCED, tool, 0);
 }
 

@@ -445,6 +445,18 @@ int64_t metrics_read(const struct metrics *metrics, enum metric metric, size_t l
 	return (int64_t)observations;
 }
 
+struct metric_outcomes metrics_read_outcomes(const struct metrics *metrics, enum metric metric, size_t label1)
+{
+	struct metric_outcomes sums = { 0 };
+	assert(metric_entries[metric].label2 == LABEL_OUTCOME);
+	for (enum outcome outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
+		uint64_t count = (uint64_t)metrics_read(metrics, metric, label1, outcome);
+		sums.all += count;
+		sums.failed += outcome_is_failure(outcome) ? count : 0;
+	}
+	return sums;
+}
+
 int64_t metrics_read_by(const struct metrics *metrics, enum metric metric, enum metric_label label, size_t value,
 			size_t at)
 {

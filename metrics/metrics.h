@@ -77,6 +77,12 @@ void meter_observe(struct meter *meter, enum metric metric, size_t label1, uint6
 /* The sum over all meters of a counter or gauge, or the number of observations of a histogram. Any thread. */
 int64_t metrics_read(const struct metrics *metrics, enum metric metric, size_t label1, size_t label2);
 
+/* What a metric whose second label is OUTCOME has counted at one value of its first: all, and those that failed. */
+struct metric_outcomes {
+	uint64_t all, failed;
+};
+struct metric_outcomes metrics_read_outcomes(const struct metrics *metrics, enum metric metric, size_t label1);
+
 /* `hook` is called at the start of each scrape, on the scraping thread and under a mutex, with a meter that belongs
  * to the scrape: for figures that are kept elsewhere (the memory tier's bytes). Counters are meter_set there too.
  * Main thread, before the first scrape. At most 8. */

@@ -7,7 +7,6 @@
 
 #include "base/log.h"
 #include "gateway/admin/alerts_private.h"
-#include "gateway/admin/pages.h"
 
 /* Fewer calls than that are no share. */
 enum { CALLS_LEAST = 10, TOOL_CALLS_LEAST = 15 };
@@ -20,19 +19,12 @@ enum { HITS_NOW = 3 /* samples: half an hour */, HITS_BEFORE_LEAST = 6, LOOKUPS_
 
 static uint64_t read_calls(const struct gateway *gateway, size_t tool)
 {
-	uint64_t calls = 0;
-	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++)
-		calls += (uint64_t)metrics_read(gateway->metrics, METRIC_ID_REQUESTS, tool, (size_t)outcome);
-	return calls;
+	return metrics_read_outcomes(gateway->metrics, METRIC_ID_REQUESTS, tool).all;
 }
 
 static uint64_t read_failed(const struct gateway *gateway, size_t tool)
 {
-	uint64_t calls = 0;
-	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++)
-		if (outcome_is_failure((enum outcome)outcome))
-			calls += (uint64_t)metrics_read(gateway->metrics, METRIC_ID_REQUESTS, tool, (size_t)outcome);
-	return calls;
+	return metrics_read_outcomes(gateway->metrics, METRIC_ID_REQUESTS, tool).failed;
 }
 
 static uint64_t read_unknown(const struct gateway *gateway, size_t tool)
@@ -64,18 +56,14 @@ static uint64_t read_disk(const struct gateway *gateway, size_t none)
 	return sum_reasons(gateway, METRIC_ID_DISK_ERRORS, reasons, countof(reasons));
 }
 
-/* Of endpoints. */
 static uint64_t read_requests(const struct gateway *gateway, size_t endpoint)
 {
-	int64_t failed = 0;
-	return (uint64_t)page_count_requests(gateway, endpoint, &failed);
+	return metrics_read_outcomes(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, endpoint).all;
 }
 
 static uint64_t read_requests_failed(const struct gateway *gateway, size_t endpoint)
 {
-	int64_t failed = 0;
-	page_count_requests(gateway, endpoint, &failed);
-	return (uint64_t)failed;
+	return metrics_read_outcomes(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, endpoint).failed;
 }
 
 static uint64_t read_shed(const struct gateway *gateway, size_t upstream)
@@ -192,9 +180,9 @@ static double percent_of(double part, double whole)
 
 /* --- the gateway --- */
 
-static void judge_gateway(struct look *look, enum alert alert, double value)
+static void evaluate_gateway(struct look *look, enum alert alert, double value)
 {
-	alert_judge(look, alert, 0, 0, value, NULL);
+	alert_evaluate(look, alert, 0, 0, value, NULL);
 }
 
 /* Of the last half hour against the day before, as far as there is one. */
@@ -223,17 +211,18 @@ static void measure_bounds(struct look *look)
 {
 	struct gateway *gateway = look->alerts->gateway;
 	const struct http_settings *bounds = &look->generation->http;
-	judge_gateway(look, ALERT_MEMORY_NEAR_BOUND,
-		      percent_of((double)atomic_load(&gateway->http_shared.held_bytes), (double)bounds->held_bytes));
-	judge_gateway(look, ALERT_CONNECTIONS_NEAR_BOUND,
-		      percent_of((double)atomic_load(&gateway->http_shared.connections), (double)bounds->connections));
+	evaluate_gateway(look, ALERT_MEMORY_NEAR_BOUND,
+			 percent_of((double)atomic_load(&gateway->http_shared.held_bytes), (double)bounds->held_bytes));
+	evaluate_gateway(
+		look, ALERT_CONNECTIONS_NEAR_BOUND,
+		percent_of((double)atomic_load(&gateway->http_shared.connections), (double)bounds->connections));
 	if (look->now_us >= look->alerts->files_due_us) {
 		uint64_t open, most;
 		metrics_descriptors(&open, &most);
 		look->alerts->files_percent = (unsigned)percent_of((double)open, (double)most);
 		look->alerts->files_due_us = look->now_us + FILES_EVERY_US;
 	}
-	judge_gateway(look, ALERT_DESCRIPTORS_NEAR_BOUND, look->alerts->files_percent);
+	evaluate_gateway(look, ALERT_DESCRIPTORS_NEAR_BOUND, look->alerts->files_percent);
 }
 
 static void measure_caches(struct look *look)
@@ -241,11 +230,11 @@ static void measure_caches(struct look *look)
 	const struct gateway *gateway = look->alerts->gateway;
 	bool redis = atomic_load_explicit(&gateway->redis, memory_order_relaxed);
 	int64_t connected = metrics_read(gateway->metrics, METRIC_ID_REDIS_CONNECTED, 0, 0);
-	judge_gateway(look, ALERT_REDIS_DOWN, redis && connected < (int64_t)gateway->config->workers);
-	judge_gateway(look, ALERT_REDIS_BREAKER_OPEN,
-		      redis && metrics_read(gateway->metrics, METRIC_ID_REDIS_BREAKER, 0, 0) > 0);
-	judge_gateway(look, ALERT_DISK_CACHE_FAILS, count_events(look, COUNTER_DISK, 0));
-	judge_gateway(look, ALERT_HIT_RATIO_FELL, measure_hits(look->alerts, look->now_us));
+	evaluate_gateway(look, ALERT_REDIS_DOWN, redis && connected < (int64_t)gateway->config->workers);
+	evaluate_gateway(look, ALERT_REDIS_BREAKER_OPEN,
+			 redis && metrics_read(gateway->metrics, METRIC_ID_REDIS_BREAKER, 0, 0) > 0);
+	evaluate_gateway(look, ALERT_DISK_CACHE_FAILS, count_events(look, COUNTER_DISK, 0));
+	evaluate_gateway(look, ALERT_HIT_RATIO_FELL, measure_hits(look->alerts, look->now_us));
 }
 
 static void measure_gateway(struct look *look)
@@ -253,19 +242,19 @@ static void measure_gateway(struct look *look)
 	const struct metrics *metrics = look->alerts->gateway->metrics;
 	struct history_sums came;
 	history_span(look->alerts->history, HISTORY_S, 0, &came);
-	judge_gateway(look, ALERT_ERRORS,
-		      came.calls < CALLS_LEAST ? 0 : percent_of((double)came.failed, (double)came.calls));
-	judge_gateway(look, ALERT_REFUSES, count_events(look, COUNTER_REFUSED, 0));
+	evaluate_gateway(look, ALERT_ERRORS,
+			 came.calls < CALLS_LEAST ? 0 : percent_of((double)came.failed, (double)came.calls));
+	evaluate_gateway(look, ALERT_REFUSES, count_events(look, COUNTER_REFUSED, 0));
 	measure_bounds(look);
 	measure_caches(look);
-	judge_gateway(look, ALERT_RELOAD_FAILED,
-		      metrics_read(metrics, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0) == 0);
-	judge_gateway(look, ALERT_LOG_LOSES_LINES, count_events(look, COUNTER_LOST_LINES, 0));
+	evaluate_gateway(look, ALERT_RELOAD_FAILED,
+			 metrics_read(metrics, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0) == 0);
+	evaluate_gateway(look, ALERT_LOG_LOSES_LINES, count_events(look, COUNTER_LOST_LINES, 0));
 	for (unsigned i = 0; i < look->alerts->gateway->config->workers; i++) {
-		alert_judge(look, ALERT_LOOP_LAG, i, 0, (double)metrics_read(metrics, METRIC_ID_WORKER_LAG, i, 0),
-			    NULL);
-		alert_judge(look, ALERT_WORKER_FULL, i, 0,
-			    (double)metrics_read(metrics, METRIC_ID_WORKER_BUSY, i, 0) / 1e4, NULL);
+		alert_evaluate(look, ALERT_LOOP_LAG, i, 0, (double)metrics_read(metrics, METRIC_ID_WORKER_LAG, i, 0),
+			       NULL);
+		alert_evaluate(look, ALERT_WORKER_FULL, i, 0,
+			       (double)metrics_read(metrics, METRIC_ID_WORKER_BUSY, i, 0) / 1e4, NULL);
 	}
 }
 
@@ -294,7 +283,7 @@ static void measure_endpoint(struct look *look, const struct upstream_settings *
 		endpoint_board_read(settings->boards[index], reason);
 	if (reason[0] && !fitness->reason[0])
 		memcpy(fitness->reason, reason, sizeof reason);
-	alert_judge(look, ALERT_ENDPOINT_EJECTED, label, settings->label, away, reason);
+	alert_evaluate(look, ALERT_ENDPOINT_EJECTED, label, settings->label, away, reason);
 }
 
 static void measure_upstream(struct look *look, size_t index)
@@ -306,16 +295,17 @@ static void measure_upstream(struct look *look, size_t index)
 	for (size_t i = 0; i < settings->endpoint_count; i++)
 		measure_endpoint(look, settings, i, &fitness);
 	bool down = settings->endpoint_count && ((!fitness.up && fitness.all) || !fitness.healthy);
-	alert_judge(look, ALERT_UPSTREAM_DOWN, label, label, down, fitness.reason);
-	alert_judge(look, ALERT_LINE_STANDS, label, label,
-		    (double)metrics_read(metrics, METRIC_ID_QUEUE_WAIT, label, 0), NULL);
-	alert_judge(look, ALERT_SHEDS, label, label, count_events(look, COUNTER_SHED, label), NULL);
+	alert_evaluate(look, ALERT_UPSTREAM_DOWN, label, label, down, fitness.reason);
+	alert_evaluate(look, ALERT_LINE_STANDS, label, label,
+		       (double)metrics_read(metrics, METRIC_ID_QUEUE_WAIT, label, 0), NULL);
+	alert_evaluate(look, ALERT_SHEDS, label, label, count_events(look, COUNTER_SHED, label), NULL);
 	double left = (double)metrics_read(metrics, METRIC_ID_RETRY_BUDGET, label, 0) / 1e4;
-	alert_judge(look, ALERT_RETRY_BUDGET_SPENT, label, label, settings->retries.budget_percent ? left : 100, NULL);
-	alert_judge(look, ALERT_PROCESS_RESTARTS, label, label, count_events(look, COUNTER_CRASHES, label), NULL);
-	alert_judge(look, ALERT_TOOL_CHANGED, label, label, count_events(look, COUNTER_CHANGES, label), NULL);
+	alert_evaluate(look, ALERT_RETRY_BUDGET_SPENT, label, label, settings->retries.budget_percent ? left : 100,
+		       NULL);
+	alert_evaluate(look, ALERT_PROCESS_RESTARTS, label, label, count_events(look, COUNTER_CRASHES, label), NULL);
+	alert_evaluate(look, ALERT_TOOL_CHANGED, label, label, count_events(look, COUNTER_CHANGES, label), NULL);
 	struct tool_list_status status = catalogue_status(look->catalogue, (unsigned)index);
-	alert_judge(look, ALERT_TOOLS_STALE, label, label, status.state == TOOL_LIST_STALE, status.why);
+	alert_evaluate(look, ALERT_TOOLS_STALE, label, label, status.state == TOOL_LIST_STALE, status.why);
 }
 
 /* --- tools --- */
@@ -328,9 +318,9 @@ static void measure_tool(struct look *look, const struct tool *tool)
 		failed = percent_of(count_events(look, COUNTER_FAILED, label), calls);
 		p99_us = (double)history_quantile_of(look->alerts->history, METRIC_ID_REQUEST_DURATION, label, 0.99);
 	}
-	alert_judge(look, ALERT_TOOL_FAILS, label, 0, failed, NULL);
-	alert_judge(look, ALERT_P99, label, 0, p99_us, NULL);
-	alert_judge(look, ALERT_OUTCOME_UNKNOWN, label, 0, count_events(look, COUNTER_UNKNOWN, label), NULL);
+	alert_evaluate(look, ALERT_TOOL_FAILS, label, 0, failed, NULL);
+	alert_evaluate(look, ALERT_P99, label, 0, p99_us, NULL);
+	alert_evaluate(look, ALERT_OUTCOME_UNKNOWN, label, 0, count_events(look, COUNTER_UNKNOWN, label), NULL);
 }
 
 void alert_measure(struct look *look)

@@ -9,35 +9,26 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "gateway/admin/alerts_private.h"
+#include "gateway/admin/pages.h"
 
 enum { NEWS_MAX = 50 }; /* alerts in one post: so many that fire at once have one reason */
 
-static const char *const severity_words[] = {
-#define X(name, word) word,
-	ALERT_SEVERITIES(X)
-#undef X
-};
 static const char *const kind_words[] = { [ALERT_OF_GATEWAY] = "gateway",
 					  [ALERT_OF_TOOL] = "tool",
 					  [ALERT_OF_UPSTREAM] = "upstream",
 					  [ALERT_OF_ENDPOINT] = "endpoint",
 					  [ALERT_OF_WORKER] = "worker" };
 
-static const char *word_of(const struct alerts *alerts, enum alert alert)
+static const char *severity_word(enum alert_severity severity)
 {
-	return metrics_label_value(alerts->gateway->metrics, LABEL_ALERT, alert);
+	return metric_word(LABEL_ALERT_SEVERITY, severity);
 }
 
 /* "" for the gateway itself. */
 static const char *subject_of(const struct alerts *alerts, const struct alert_entry *entry)
 {
-	static const enum metric_label labels[] = { [ALERT_OF_TOOL] = LABEL_TOOL,
-						    [ALERT_OF_UPSTREAM] = LABEL_UPSTREAM,
-						    [ALERT_OF_ENDPOINT] = LABEL_ENDPOINT,
-						    [ALERT_OF_WORKER] = LABEL_WORKER };
-	enum alert_kind kind = alert_description(entry->alert)->kind;
-	return kind == ALERT_OF_GATEWAY ? ""
-					: metrics_label_value(alerts->gateway->metrics, labels[kind], entry->subject);
+	enum metric_label label = alert_label(alert_description(entry->alert)->kind);
+	return label == LABEL_NONE ? "" : metrics_label_value(alerts->gateway->metrics, label, entry->subject);
 }
 
 /* NULL: it is of none. */
@@ -68,20 +59,17 @@ void alert_put_entry(const struct alerts *alerts, const struct alert_entry *entr
 {
 	const char *upstream = upstream_of(alerts, entry);
 	buf_put_char(out, '{');
-	put_member(out, "alert", word_of(alerts, entry->alert));
+	put_member(out, "alert", metric_word(LABEL_ALERT, entry->alert));
 	if (severity != ALERT_SEVERITY_COUNT)
-		buf_printf(out, ",\"severity\":\"%s\"", severity_words[severity]);
+		buf_printf(out, ",\"severity\":\"%s\"", severity_word(severity));
 	buf_printf(out, ",\"kind\":\"%s\",", kind_words[alert_description(entry->alert)->kind]);
 	put_member(out, "subject", subject_of(alerts, entry));
-	if (upstream) {
-		buf_put_char(out, ',');
-		put_member(out, "upstream", upstream);
-	}
+	json_put_text_member(out, "upstream", upstream);
 	buf_put_char(out, ',');
 	put_member(out, "detail", entry->detail);
-	buf_printf(out, ",\"value\":%.3g,\"threshold\":%.3g,\"since\":%llu.%03llu,", entry->value, entry->threshold,
-		   (unsigned long long)(entry->since_us / CLOCK_US_PER_S),
-		   (unsigned long long)(entry->since_us % CLOCK_US_PER_S / CLOCK_US_PER_MS));
+	buf_printf(out, ",\"value\":%.3g,\"threshold\":%.3g,\"since\":", entry->value, entry->threshold);
+	page_put_time(out, entry->since_us);
+	buf_put_char(out, ',');
 	put_runbook(out, entry->alert);
 	buf_put_char(out, '}');
 }
@@ -97,9 +85,9 @@ static void log_alert(const struct alerts *alerts, const struct alert_entry *ent
 	struct log_line line UNCLEARED;
 	if (!log_begin(&line, event))
 		return;
-	log_cstr(&line, "alert", word_of(alerts, entry->alert));
+	log_cstr(&line, "alert", metric_word(LABEL_ALERT, entry->alert));
 	if (severity != ALERT_SEVERITY_COUNT)
-		log_cstr(&line, "severity", severity_words[severity]);
+		log_cstr(&line, "severity", severity_word(severity));
 	log_cstr(&line, "subject", *subject ? subject : NULL);
 	log_cstr(&line, "upstream", upstream_of(alerts, entry));
 	if (severity != ALERT_SEVERITY_COUNT)
@@ -130,15 +118,9 @@ static void put_labels(const struct alerts *alerts, const struct alert_entry *en
 	const char *upstream = upstream_of(alerts, entry);
 	buf_put_text(out, "\"labels\":{");
 	put_member(out, "alertname", description->name);
-	buf_printf(out, ",\"severity\":\"%s\",\"job\":\"jitney\"", severity_words[severity]);
-	if (description->kind != ALERT_OF_GATEWAY) {
-		buf_put_char(out, ',');
-		put_member(out, kind_words[description->kind], subject_of(alerts, entry));
-	}
-	if (upstream) {
-		buf_put_char(out, ',');
-		put_member(out, "upstream", upstream);
-	}
+	buf_printf(out, ",\"severity\":\"%s\",\"job\":\"jitney\"", severity_word(severity));
+	json_put_text_member(out, kind_words[description->kind], subject_of(alerts, entry));
+	json_put_text_member(out, "upstream", upstream);
 	buf_put_char(out, '}');
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "gateway/admin/alerts_private.h"
+#include "gateway/admin/pages.h"
 
 static const struct alert_description descriptions[ALERT_COUNT] = {
 /* clang-format off */
@@ -72,14 +73,14 @@ const struct alert_description *alert_description(enum alert alert)
 
 /* --- life --- */
 
-static size_t count_subjects(const struct gateway *gateway, enum alert_kind kind)
+enum metric_label alert_label(enum alert_kind kind)
 {
 	static const enum metric_label labels[] = { [ALERT_OF_GATEWAY] = LABEL_NONE,
 						    [ALERT_OF_TOOL] = LABEL_TOOL,
 						    [ALERT_OF_UPSTREAM] = LABEL_UPSTREAM,
 						    [ALERT_OF_ENDPOINT] = LABEL_ENDPOINT,
 						    [ALERT_OF_WORKER] = LABEL_WORKER };
-	return metrics_label_places(gateway->metrics, labels[kind]);
+	return labels[kind];
 }
 
 struct alerts *alerts_new(struct gateway *gateway, struct history *history)
@@ -94,7 +95,7 @@ struct alerts *alerts_new(struct gateway *gateway, struct history *history)
 	bool good = (alerts->meter = metrics_meter(gateway->metrics)) && (alerts->webhook = webhook_new()) &&
 		    alert_counters_init(alerts);
 	for (enum alert alert = 0; good && alert < ALERT_COUNT; alert++) {
-		size_t count = count_subjects(gateway, descriptions[alert].kind);
+		size_t count = metrics_label_places(gateway->metrics, alert_label(descriptions[alert].kind));
 		alerts->by_subject[alert] = calloc(count ? count : 1, sizeof(struct alert_entry *));
 		good = alerts->by_subject[alert];
 	}
@@ -131,7 +132,7 @@ void alerts_free(struct alerts *alerts)
 	free(alerts);
 }
 
-/* --- judgement --- */
+/* --- evaluation --- */
 
 /* The worst severity that fires; ALERT_SEVERITY_COUNT: none does. */
 static enum alert_severity worst_severity(const struct alert_entry *entry)
@@ -184,24 +185,22 @@ static struct alert_entry *add_entry(struct alerts *alerts, enum alert alert, si
 }
 
 /* "80 %", "1.5 s", "12"; nothing for what is so. */
-static void put_value(enum alert_unit unit, double value, char text[32])
+static void print_value(enum alert_unit unit, double value, char text[PAGE_SPAN_BYTES])
 {
 	if (unit == ALERT_IN_PERCENT)
-		snprintf(text, 32, "%.0f %%", value);
-	else if (unit == ALERT_IN_US && value < 1e6)
-		snprintf(text, 32, "%.0f ms", value / 1e3);
+		snprintf(text, PAGE_SPAN_BYTES, "%.0f %%", value);
 	else if (unit == ALERT_IN_US)
-		snprintf(text, 32, "%.1f s", value / 1e6);
+		page_print_span(text, value);
 	else
-		snprintf(text, 32, "%.0f", value);
+		snprintf(text, PAGE_SPAN_BYTES, "%.0f", value);
 }
 
 static void describe_entry(struct alert_entry *entry, const char *reason)
 {
 	const struct alert_description *description = &descriptions[entry->alert];
 	const char *gap = strstr(description->sentence, "%s");
-	char value[32];
-	put_value(description->unit, entry->value, value);
+	char value[PAGE_SPAN_BYTES];
+	print_value(description->unit, entry->value, value);
 	snprintf(entry->detail, sizeof entry->detail, "%.*s%s%s%s%s",
 		 gap ? (int)(gap - description->sentence) : (int)strlen(description->sentence), description->sentence,
 		 gap ? value : "", gap ? gap + 2 : "", reason && *reason ? ": " : "", reason ? reason : "");
@@ -227,7 +226,8 @@ static bool turn_latches(struct alerts *alerts, struct alert_entry *entry, const
 	return severity != before;
 }
 
-void alert_judge(struct look *look, enum alert alert, size_t subject, size_t upstream, double value, const char *reason)
+void alert_evaluate(struct look *look, enum alert alert, size_t subject, size_t upstream, double value,
+		    const char *reason)
 {
 	struct alerts *alerts = look->alerts;
 	const struct alert_options *options = &look->generation->alerts[alert];

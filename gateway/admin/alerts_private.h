@@ -91,14 +91,16 @@ struct look {
 /* False: out of memory. */
 bool alert_counters_init(struct alerts *alerts) MUST_CHECK;
 void alert_counters_fini(struct alerts *alerts);
-/* Ask everything, and judge it. */
+/* Ask everything, and evaluate it. */
 void alert_measure(struct look *look);
 
 /* --- alerts.c --- */
 
+/* By which of metrics' labels subjects of that kind are numbered; LABEL_NONE: there is but the gateway. */
+enum metric_label alert_label(enum alert_kind kind);
 /* This is so now of a subject. upstream: of an endpoint. reason: why, "" if nobody says; may be NULL. */
-void alert_judge(struct look *look, enum alert alert, size_t subject, size_t upstream, double value,
-		 const char *reason);
+void alert_evaluate(struct look *look, enum alert alert, size_t subject, size_t upstream, double value,
+		    const char *reason);
 
 /* --- alert_news.c --- */
 

@@ -11,22 +11,13 @@
 #include "gateway/call/world.h"
 #include "metrics/history.h"
 
-enum { FAILS_PERCENT = 10, FAILS_SOMETIMES_PERCENT = 1, TIME_BYTES = 32 };
+enum { FAILS_PERCENT = 10, FAILS_SOMETIMES_PERCENT = 1 };
 #define LINE_WORRYING_US (CLOCK_US_PER_S / 4)
 
 const char *condition_word(enum condition condition)
 {
 	static const char *const words[] = { "well", "worrying", "sick" };
 	return words[condition];
-}
-
-static const char *print_time(char text[TIME_BYTES], int64_t us)
-{
-	if (us < (int64_t)CLOCK_US_PER_S)
-		snprintf(text, TIME_BYTES, "%lld ms", (long long)us / 1000);
-	else
-		snprintf(text, TIME_BYTES, "%.1f s", (double)us / (double)CLOCK_US_PER_S);
-	return text;
 }
 
 /* What it said when it was asked for its tools, if it is an MCP server; "" otherwise. */
@@ -83,7 +74,8 @@ static void set_sign(struct diagnosis *diagnosis, enum condition condition, cons
 	snprintf(diagnosis->sign, sizeof diagnosis->sign, "%s", sign);
 }
 
-static bool judge_failures(struct diagnosis *diagnosis, const struct upstream_config *upstream, unsigned from_percent)
+/* Of its recent requests, so many percent or more. */
+static bool fails_often(struct diagnosis *diagnosis, const struct upstream_config *upstream, unsigned from_percent)
 {
 	if (!diagnosis->failed || diagnosis->failed * 100 < diagnosis->requests * from_percent)
 		return false;
@@ -98,27 +90,27 @@ static bool judge_failures(struct diagnosis *diagnosis, const struct upstream_co
 /* What the alert p99 says of tools counts for upstreams too. */
 static bool is_slow(const struct observation *of, const struct upstream_settings *settings, struct diagnosis *diagnosis)
 {
-	char took[TIME_BYTES], bound[TIME_BYTES];
+	char took[PAGE_SPAN_BYTES], bound[PAGE_SPAN_BYTES];
 	const struct alert_options *options = &catalogue_made_for(of->catalogue)->alerts[ALERT_P99];
 	uint64_t from_us = options->warning ? options->warning : options->critical;
 	int64_t us = history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, settings->label, 0.99);
 	if (!from_us || us < (int64_t)from_us)
 		return false;
 	set_sign(diagnosis, CONDITION_WORRYING, "slow");
-	snprintf(diagnosis->why, sizeof diagnosis->why, "p99 is %s; from %s on it is slow", print_time(took, us),
-		 print_time(bound, (int64_t)from_us));
+	snprintf(diagnosis->why, sizeof diagnosis->why, "p99 is %s; from %s on it is slow",
+		 page_print_span(took, (double)us), page_print_span(bound, (double)from_us));
 	return true;
 }
 
 static bool has_a_line(const struct observation *of, const struct upstream_settings *settings,
 		       struct diagnosis *diagnosis)
 {
-	char wait[TIME_BYTES];
+	char wait[PAGE_SPAN_BYTES];
 	int64_t us = metrics_read(of->gateway->metrics, METRIC_ID_QUEUE_WAIT, settings->label, 0);
 	if (us <= (int64_t)LINE_WORRYING_US)
 		return false;
 	diagnosis->condition = CONDITION_WORRYING;
-	snprintf(diagnosis->sign, sizeof diagnosis->sign, "line of %s", print_time(wait, us));
+	snprintf(diagnosis->sign, sizeof diagnosis->sign, "line of %s", page_print_span(wait, (double)us));
 	return true;
 }
 
@@ -138,13 +130,13 @@ void condition_diagnose(const struct observation *of, const struct upstream_conf
 	} else if (alerts_count_shed(of->alerts, settings->label)) {
 		set_sign(diagnosis, CONDITION_SICK, "refuses calls");
 		tell_failure(upstream, diagnosis->why);
-	} else if (judge_failures(diagnosis, upstream, FAILS_PERCENT)) {
+	} else if (fails_often(diagnosis, upstream, FAILS_PERCENT)) {
 		return;
 	} else if (away) {
 		diagnosis->condition = CONDITION_WORRYING;
 		snprintf(diagnosis->sign, sizeof diagnosis->sign, "%zu of %zu away", away, settings->endpoint_count);
 		snprintf(diagnosis->why, sizeof diagnosis->why, "%s", away_why);
-	} else if (!judge_failures(diagnosis, upstream, FAILS_SOMETIMES_PERCENT) && !is_slow(of, settings, diagnosis) &&
+	} else if (!fails_often(diagnosis, upstream, FAILS_SOMETIMES_PERCENT) && !is_slow(of, settings, diagnosis) &&
 		   !has_a_line(of, settings, diagnosis)) {
 		set_sign(diagnosis, CONDITION_WELL, "well");
 	}

@@ -13,35 +13,24 @@ enum { PAGE_BYTES = 16 * 1024 };
 /* --- shown --- */
 
 /* As the endpoint's worker sees it; what an operator has said counts at once. */
-static const char *state_of(const struct gateway *gateway, const struct upstream_settings *settings, size_t index)
+static enum endpoint_state state_of(const struct gateway *gateway, const struct upstream_settings *settings,
+				    size_t index)
 {
 	size_t label = upstream_endpoint_label(settings, index);
 	if (atomic_load(&settings->boards[index]->draining))
-		return metric_word(LABEL_ENDPOINT_STATE, ENDPOINT_STATE_DRAINING);
+		return ENDPOINT_STATE_DRAINING;
 	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
 		if (i != ENDPOINT_STATE_DRAINING &&
 		    metrics_read(gateway->metrics, METRIC_ID_ENDPOINT_STATE, label, i) > 0)
-			return metric_word(LABEL_ENDPOINT_STATE, i);
-	return metric_word(LABEL_ENDPOINT_STATE, ENDPOINT_STATE_UP);
+			return (enum endpoint_state)i;
+	return ENDPOINT_STATE_UP;
 }
 
 bool page_endpoint_is_usable(const struct gateway *gateway, const struct upstream_settings *settings, size_t index)
 {
-	return metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, upstream_endpoint_label(settings, index), 0) >
-		       0 &&
-	       strcmp(state_of(gateway, settings, index), metric_word(LABEL_ENDPOINT_STATE, ENDPOINT_STATE_UP)) == 0;
-}
-
-int64_t page_count_requests(const struct gateway *gateway, size_t endpoint_label, int64_t *failed)
-{
-	int64_t requests = 0;
-	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
-		int64_t count =
-			metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, endpoint_label, (size_t)outcome);
-		requests += count;
-		*failed += outcome_is_failure((enum outcome)outcome) ? count : 0;
-	}
-	return requests;
+	size_t label = upstream_endpoint_label(settings, index);
+	return metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, label, 0) > 0 &&
+	       state_of(gateway, settings, index) == ENDPOINT_STATE_UP;
 }
 
 size_t page_healthy_endpoints(const struct gateway *gateway, const struct upstream_settings *settings)
@@ -68,15 +57,14 @@ static void put_endpoint(struct buf *out, const struct gateway *gateway, const s
 			 size_t index)
 {
 	size_t label = upstream_endpoint_label(settings, index);
-	int64_t failed = 0;
 	char reason[ENDPOINT_REASON_BYTES];
 	uint64_t changed_us = endpoint_board_read(settings->boards[index], reason);
 	buf_put_text(out, "{\"url\":");
 	json_put_string(out, slice_of(settings->shown[index]));
-	buf_printf(out, ",\"healthy\":%s,\"state\":\"%s\",\"weight\":%u,\"requests\":%lld",
+	buf_printf(out, ",\"healthy\":%s,\"state\":\"%s\",\"weight\":%u,\"requests\":%llu",
 		   metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, label, 0) > 0 ? "true" : "false",
-		   state_of(gateway, settings, index), settings->weights[index],
-		   (long long)page_count_requests(gateway, label, &failed));
+		   metric_word(LABEL_ENDPOINT_STATE, state_of(gateway, settings, index)), settings->weights[index],
+		   (unsigned long long)metrics_read_outcomes(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, label).all);
 	if (changed_us) {
 		buf_put_text(out, ",\"changed_at\":");
 		page_put_time(out, changed_us);

@@ -3,6 +3,7 @@
 #include "gateway/admin/pages.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -45,6 +46,15 @@ void page_put_time(struct buf *out, uint64_t wall_us)
 {
 	buf_printf(out, "%llu.%03llu", (unsigned long long)(wall_us / CLOCK_US_PER_S),
 		   (unsigned long long)(wall_us % CLOCK_US_PER_S / CLOCK_US_PER_MS));
+}
+
+const char *page_print_span(char text[PAGE_SPAN_BYTES], double us)
+{
+	if (us < (double)CLOCK_US_PER_S)
+		snprintf(text, PAGE_SPAN_BYTES, "%.0f ms", us / 1e3);
+	else
+		snprintf(text, PAGE_SPAN_BYTES, "%.1f s", us / 1e6);
+	return text;
 }
 
 /* Of a gauge that is 1 for one of its label's values, that one's word. */

@@ -129,16 +129,11 @@ static void put_series(struct buf *out, const struct history *history)
 static void put_tool(struct buf *out, const struct observation *of, const struct tool *tool)
 {
 	const struct gateway *gateway = of->gateway;
-	uint64_t calls = 0, failed = 0;
-	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
-		uint64_t count =
-			(uint64_t)metrics_read(gateway->metrics, METRIC_ID_REQUESTS, tool->index, (size_t)outcome);
-		calls += count;
-		failed += outcome_is_failure((enum outcome)outcome) ? count : 0;
-	}
+	const struct metric_outcomes calls = metrics_read_outcomes(gateway->metrics, METRIC_ID_REQUESTS, tool->index);
 	buf_put_text(out, "{\"name\":");
 	json_put_string(out, slice_of(tool->name));
-	buf_printf(out, ",\"calls\":%llu,\"errors\":%llu", (unsigned long long)calls, (unsigned long long)failed);
+	buf_printf(out, ",\"calls\":%llu,\"errors\":%llu", (unsigned long long)calls.all,
+		   (unsigned long long)calls.failed);
 	page_put_count(out, gateway, "saved_requests", METRIC_ID_COALESCED, tool->index, 0);
 	put_latency(out, "p50_us", history_quantile_of(of->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.5));
 	put_latency(out, "p99_us", history_quantile_of(of->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.99));
@@ -194,13 +189,18 @@ static void put_upstream(struct buf *out, const struct observation *of, const st
 	const struct gateway *gateway = of->gateway;
 	const struct upstream_settings *settings = &upstream->settings;
 	size_t label = settings->label;
-	int64_t requests = 0, failed = 0;
-	for (size_t i = 0; i < settings->endpoint_count; i++)
-		requests += page_count_requests(gateway, upstream_endpoint_label(settings, i), &failed);
+	struct metric_outcomes requests = { 0 };
+	for (size_t i = 0; i < settings->endpoint_count; i++) {
+		const struct metric_outcomes here = metrics_read_outcomes(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS,
+									  upstream_endpoint_label(settings, i));
+		requests.all += here.all;
+		requests.failed += here.failed;
+	}
 	buf_put_text(out, "{\"name\":");
 	json_put_string(out, slice_of(settings->name));
-	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u,\"requests\":%lld,\"errors\":%lld", settings->dialect->name,
-		   upstream_owner_index(gateway, upstream, 0), (long long)requests, (long long)failed);
+	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u,\"requests\":%llu,\"errors\":%llu", settings->dialect->name,
+		   upstream_owner_index(gateway, upstream, 0), (unsigned long long)requests.all,
+		   (unsigned long long)requests.failed);
 	page_put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, label, 0);
 	put_latency(out, "p50_us", history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
 	put_latency(out, "p99_us", history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));

@@ -198,14 +198,12 @@ void webhook_count(struct webhook *webhook, struct meter *meter)
 
 void webhook_put(struct webhook *webhook, struct buf *out)
 {
-#define X(name, word) word,
-	static const char *const words[] = { ALERT_POSTS(X) };
-#undef X
 	pthread_mutex_lock(&webhook->mutex);
 	buf_printf(out, "{\"configured\":%s,\"waiting\":%zu",
 		   webhook->place && webhook->place->server ? "true" : "false", webhook->count);
 	for (size_t i = 0; i < ALERT_POST_COUNT; i++)
-		buf_printf(out, ",\"%s\":%llu", words[i], (unsigned long long)webhook->counts[i]);
+		buf_printf(out, ",\"%s\":%llu", metric_word(LABEL_ALERT_POST, i),
+			   (unsigned long long)webhook->counts[i]);
 	json_put_text_member(out, "reason", webhook->reason);
 	buf_put_char(out, '}');
 	pthread_mutex_unlock(&webhook->mutex);
@@ -242,7 +240,7 @@ static void try_post(const struct webhook *webhook, const struct place *place, s
 	if (client_fetch(&request, &reply, attempt->reason, sizeof attempt->reason)) {
 		attempt->good = reply.status >= 200 && reply.status < 300;
 		attempt->again = reply.status == 408 || reply.status == 429 || reply.status >= 500;
-		attempt->pause_us = strtoul(wanted.value, NULL, 10) * CLOCK_US_PER_S;
+		client_read_pause(&wanted, &attempt->pause_us);
 		snprintf(attempt->reason, sizeof attempt->reason, "%.200s answered %u", place->server, reply.status);
 	}
 	buf_fini(&reply.body);

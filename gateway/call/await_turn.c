@@ -155,7 +155,7 @@ static void look_on(struct turn_wait *wait)
 	struct request *request = wait->request;
 	struct slice text = buf_slice(&request->body);
 	if (!wait->arriving && !(wait->arriving = json_arriving_new(wait->body.json_depth))) {
-		request->body_verdict = JSON_FAULTY;
+		request->body_soundness = JSON_FAULTY;
 		request->body_fault = (struct json_fault){ "out of memory", 0, true };
 		serve_now(wait);
 		return;
@@ -166,8 +166,8 @@ static void look_on(struct turn_wait *wait)
 	worker->turns.budget -= TURN_SLICE_BYTES;
 	meter_add(worker->meter, METRIC_ID_BODY_SLICES, 0, 0, 1);
 	request->body_depth = wait->body.json_depth;
-	request->body_verdict = json_arriving_look(wait->arriving, text, whole, &request->body_fault);
-	if (request->body_verdict != JSON_UNDECIDED)
+	request->body_soundness = json_arriving_look(wait->arriving, text, whole, &request->body_fault);
+	if (request->body_soundness != JSON_UNDECIDED)
 		serve_now(wait);
 	else if (!hold_scratch(wait))
 		refuse_for_room(wait);

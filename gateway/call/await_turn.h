@@ -25,7 +25,7 @@ enum { TURN_SLICE_BYTES = 256 << 10 }; /* a body that is larger is looked at in 
  * Before a request's body is looked at. False: go on now; its bytes are spent. True: it is put aside, since this turn
  * has looked at enough, or others wait already, or it is large; `serve` is called in a later turn, or the caller's own
  * deadline passes and he is told so in the wire's form, or nothing follows because the client has left. Of a large one
- * body_verdict is known by then. A request without a body never waits.
+ * body_soundness is known by then. A request without a body never waits.
  */
 bool turn_await(struct worker *worker, struct request *request, const struct turn_body *body) MUST_CHECK;
 

@@ -125,7 +125,7 @@ static bool is_slow(struct trace_book *book, unsigned tool, uint64_t us)
 	return above && known;
 }
 
-static enum trace_reason judge_call(struct trace_book *book, const struct call *call)
+static enum trace_reason choose_reason(struct trace_book *book, const struct call *call)
 {
 	enum outcome outcome = call->answer->outcome;
 	bool slow = is_slow(book, call->tool->index, call->ended_us - call->started_us);
@@ -196,7 +196,7 @@ static void describe_journey(struct traced_call *to, const struct call *call)
 void call_trace_end(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
 {
 	struct worker *home = call->home;
-	enum trace_reason reason = judge_call(home->traces, call);
+	enum trace_reason reason = choose_reason(home->traces, call);
 	if (reason == TRACE_NOT_KEPT)
 		return;
 	struct traced_call traced = { .reason = reason,

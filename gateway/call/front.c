@@ -75,8 +75,8 @@ bool front_check_json(struct worker *worker, struct request *request, const stru
 {
 	assert_owner(worker_owner(worker));
 	struct json_fault fault = request->body_fault;
-	bool known = request->body_verdict != JSON_UNDECIDED && request->body_depth == depth;
-	if (known ? request->body_verdict == JSON_SOUND
+	bool known = request->body_soundness != JSON_UNDECIDED && request->body_depth == depth;
+	if (known ? request->body_soundness == JSON_SOUND
 		  : json_check(buf_slice(&request->body), depth, &worker->scratch, &fault))
 		return true;
 	if (fault.out_of_memory)

@@ -32,6 +32,24 @@ double stats_count(struct slice object, const char *name)
 	return stats_number(object, name, &number) ? number : 0;
 }
 
+void stats_put_time(struct slice object, const char *name, struct text_cell *cell)
+{
+	double us;
+	if (stats_number(object, name, &us))
+		text_cell_time(cell, us);
+	else
+		text_cell_none(cell);
+}
+
+void stats_put_share(struct slice object, const char *name, struct text_cell *cell)
+{
+	double share;
+	if (stats_number(object, name, &share))
+		text_cell_share(cell, share);
+	else
+		text_cell_none(cell);
+}
+
 struct slice stats_member(struct slice object, const char *name)
 {
 	struct slice value;

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "gateway/cli/cli_client.h"
+#include "gateway/cli/text_table.h"
 
 enum { STATS_ERROR_BYTES = 512 };
 
@@ -41,5 +42,8 @@ double stats_count(struct slice object, const char *name);
 struct slice stats_member(struct slice object, const char *name);
 /* A member that is a string, without its quotes and escapes, into `text`, which is emptied first. */
 struct slice stats_text(struct slice object, const char *name, struct buf *text);
+/* A member that is a number, microseconds or a share of 1, into a cell of a table; one that is null shows as none. */
+void stats_put_time(struct slice object, const char *name, struct text_cell *cell);
+void stats_put_share(struct slice object, const char *name, struct text_cell *cell);
 
 #endif

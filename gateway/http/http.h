@@ -93,7 +93,7 @@ struct request {
 
 	void *logged; /* the handler's, for `finished` */
 	/* The handler's: whether the body is JSON nested at most so deep, if that has been looked at */
-	enum json_verdict body_verdict;
+	enum json_soundness body_soundness;
 	struct json_fault body_fault; /* JSON_FAULTY: why */
 	unsigned body_depth;
 	char client_name[CLIENT_NAME_BYTES]; /* for the log: what an MCP client calls itself, cut; "": it does not */

@@ -40,8 +40,8 @@ static struct call *make_call(struct worker *worker, struct request *request, co
 	call->arguments = buf_slice(&request->body);
 	call->done = call_done;
 	call->context = request;
-	call->sound = request->body_verdict == JSON_SOUND;
-	if (request->body_verdict == JSON_FAULTY)
+	call->sound = request->body_soundness == JSON_SOUND;
+	if (request->body_soundness == JSON_FAULTY)
 		call_refuse_json(call, &request->body_fault);
 	else if (!call_look_up(call))
 		return call;

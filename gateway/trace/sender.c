@@ -145,7 +145,7 @@ static bool pause_for(struct sender *sender, uint64_t us)
 
 /* --- one try --- */
 
-enum verdict { TAKEN, REFUSED, AGAIN };
+enum try_result { TAKEN, REFUSED, AGAIN };
 
 struct attempt {
 	const struct trace_settings *settings;
@@ -170,8 +170,8 @@ static void take_rejections(struct sender *sender, const struct attempt *attempt
 }
 
 /* `whole`: the answer came to its end; a head that says yes counts though it did not: sent again, all would be there twice. */
-static enum verdict judge_answer(struct sender *sender, struct attempt *attempt, const struct client_reply *reply,
-				 bool whole)
+static enum try_result evaluate_answer(struct sender *sender, struct attempt *attempt, const struct client_reply *reply,
+				       bool whole)
 {
 	const struct buf nothing = BUF_INIT(0);
 	if (reply->status >= 200 && reply->status <= 299) {
@@ -184,7 +184,7 @@ static enum verdict judge_answer(struct sender *sender, struct attempt *attempt,
 	return again ? AGAIN : REFUSED;
 }
 
-static enum verdict post_once(struct sender *sender, struct attempt *attempt, struct slice body)
+static enum try_result post_once(struct sender *sender, struct attempt *attempt, struct slice body)
 {
 	const struct trace_settings *settings = attempt->settings;
 	char path[PATH_BYTES];
@@ -208,22 +208,19 @@ static enum verdict post_once(struct sender *sender, struct attempt *attempt, st
 				      .wanted = &attempt->retry_after,
 				      .wanted_count = 1 };
 	bool whole = client_fetch(&request, &reply, attempt->why, sizeof attempt->why);
-	enum verdict verdict = judge_answer(sender, attempt, &reply, whole);
+	enum try_result result = evaluate_answer(sender, attempt, &reply, whole);
 	buf_fini(&reply.body);
-	return verdict;
+	return result;
 }
 
 /* --- all tries --- */
 
-/* The collector's wish, or twice as long as before, a little more or less, so that a fleet does not come together. */
-static uint64_t choose_pause(struct sender *sender, const char *retry_after, unsigned tries)
+/* As long as the collector asks for, or twice as long as before, a little more or less, so that a fleet does not come together. */
+static uint64_t choose_pause(struct sender *sender, const struct client_wanted *retry_after, unsigned tries)
 {
-	char *end;
-	unsigned long seconds = strtoul(retry_after, &end, 10);
 	uint64_t us = (FIRST_PAUSE_US << tries) / 2;
 	us += (uint64_t)((double)us * random_part(&sender->random));
-	if (end != retry_after && *end == '\0')
-		us = seconds < LONGEST_PAUSE_US / CLOCK_US_PER_S ? seconds * CLOCK_US_PER_S : LONGEST_PAUSE_US;
+	client_read_pause(retry_after, &us);
 	return us < LONGEST_PAUSE_US ? us : LONGEST_PAUSE_US;
 }
 
@@ -242,29 +239,29 @@ static void tell_success(struct sender *sender, const struct attempt *attempt)
 }
 
 /* AGAIN: after a pause, which has been waited for; REFUSED: no more of it, and that is told. */
-static enum verdict try_to_post(struct sender *sender, struct attempt *attempt, struct slice body, unsigned tries)
+static enum try_result try_to_post(struct sender *sender, struct attempt *attempt, struct slice body, unsigned tries)
 {
-	enum verdict verdict = post_once(sender, attempt, body);
-	bool again = verdict == AGAIN && tries < TRIES && !atomic_load(&sender->given_up);
-	count_request(sender, verdict == TAKEN ? OTLP_REQUEST_OK : again ? OTLP_REQUEST_REPEATED : OTLP_REQUEST_FAILED);
-	if (verdict == TAKEN)
+	enum try_result result = post_once(sender, attempt, body);
+	bool again = result == AGAIN && tries < TRIES && !atomic_load(&sender->given_up);
+	count_request(sender, result == TAKEN ? OTLP_REQUEST_OK : again ? OTLP_REQUEST_REPEATED : OTLP_REQUEST_FAILED);
+	if (result == TAKEN)
 		tell_success(sender, attempt);
-	else if (again && pause_for(sender, choose_pause(sender, attempt->retry_after.value, tries)))
+	else if (again && pause_for(sender, choose_pause(sender, &attempt->retry_after, tries)))
 		return AGAIN;
 	else
 		tell_failure(sender, attempt);
-	return verdict == TAKEN ? TAKEN : REFUSED;
+	return result == TAKEN ? TAKEN : REFUSED;
 }
 
 void sender_post(struct sender *sender, struct slice body, size_t items)
 {
-	enum verdict verdict = AGAIN;
-	for (unsigned tries = 1; verdict == AGAIN; tries++) {
+	enum try_result result = AGAIN;
+	for (unsigned tries = 1; result == AGAIN; tries++) {
 		struct trace_settings *settings = atomic_load(&sender->given_up) ? NULL : sender_settings(sender);
 		struct attempt attempt = { .settings = settings, .items = items, .retry_after.name = "Retry-After" };
-		verdict = settings ? try_to_post(sender, &attempt, body, tries) : REFUSED;
+		result = settings ? try_to_post(sender, &attempt, body, tries) : REFUSED;
 		trace_settings_unref(settings);
 	}
-	if (verdict == REFUSED)
+	if (result == REFUSED)
 		sender_count(sender, OTLP_FAILED, items);
 }

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* client.c: a small blocking HTTP fetch for the command line. */
+/* client.c: a small blocking HTTP fetch. */
 #include "upstream/http/client.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/json.h"
 #include "upstream/http/failure.h"
+
+enum { PAUSE_MOST_S = 3600 };
 
 #ifndef JITNEY_VERSION
 #define JITNEY_VERSION "0"
@@ -147,6 +151,15 @@ static bool set_up(struct fetch *fetch, const struct client_request *request)
 	SET(WRITEDATA, fetch);
 	return set_authorities(easy, request->ca_file) && set_cancelled(easy, request->cancelled) &&
 	       set_method(easy, request) && !fetch->url.failed;
+}
+
+bool client_read_pause(const struct client_wanted *retry_after, uint64_t *us)
+{
+	uint64_t seconds;
+	if (!json_u64(slice_of(retry_after->value), &seconds))
+		return false;
+	*us = (seconds < PAUSE_MOST_S ? seconds : PAUSE_MOST_S) * CLOCK_US_PER_S;
+	return true;
 }
 
 static void read_reply(struct fetch *fetch)

@@ -26,7 +26,7 @@ struct client_request {
 	uint64_t timeout_us; /* for all of it */
 	const char
 		*ca_file; /* PEM, read anew each time; who may vouch for the server; NULL: the system's authorities */
-	bool status_only; /* what follows the answer's status is not wanted: neither waited for nor judged, nor in `body` */
+	bool status_only; /* what follows the answer's status is not wanted: neither waited for nor checked, nor in `body` */
 	/* Set by another thread: nobody wants it any more, and the fetch fails within about a second. NULL: none does. */
 	const atomic_bool *cancelled;
 };
@@ -36,6 +36,10 @@ struct client_wanted {
 	const char *name;
 	char value[512]; /* "" if the answer has none; cut if longer */
 };
+
+/* A Retry-After that is a number of seconds (a date is passed over), of an hour at most, in microseconds. False: it is
+ * none, and *us is as it was. */
+bool client_read_pause(const struct client_wanted *retry_after, uint64_t *us);
 
 struct client_reply {
 	unsigned status; /* set, as `wanted` is, also where the fetch fails behind the head of an answer; else 0 then */

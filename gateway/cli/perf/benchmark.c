@@ -228,12 +228,12 @@ static bool write_file(const char *path, const struct buf *text)
 {
 	FILE *file = fopen(path, "we");
 	struct slice bytes = buf_slice(text);
-	bool ok = file && fwrite(bytes.at, 1, bytes.len, file) == bytes.len;
-	int error = errno;
-	ok = (file && fclose(file) == 0) && ok;
-	if (!ok)
+	int error = file && fwrite(bytes.at, 1, bytes.len, file) == bytes.len ? 0 : errno;
+	if (file && fclose(file) != 0 && !error)
+		error = errno;
+	if (error)
 		fprintf(stderr, "jitney perf: %s: %s\n", path, strerror(error));
-	return ok;
+	return !error;
 }
 
 static bool print_result(const struct setup *setup, const struct bench_result *result)

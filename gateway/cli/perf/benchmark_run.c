@@ -234,8 +234,7 @@ static bool have_descriptors(const struct benchmark *benchmark, char error[CALL_
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
 		return true;
 	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_cur >= wanted)
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted)
 		return true;
 	snprintf(error, CALL_LIST_ERROR_BYTES, "%llu callers need %llu descriptors, and %llu are allowed (ulimit -n)",
 		 (unsigned long long)benchmark->callers, (unsigned long long)wanted,

@@ -28,11 +28,7 @@ static void put_line(struct head *head, size_t line, const struct buf *text)
 static void put_share(struct buf *out, const char *name, struct slice object, const char *member)
 {
 	struct text_cell cell;
-	double share;
-	if (stats_number(object, member, &share))
-		text_cell_share(&cell, share);
-	else
-		text_cell_none(&cell);
+	stats_put_share(object, member, &cell);
 	buf_printf(out, "  %s %s", name, cell.text);
 }
 
@@ -46,11 +42,7 @@ static void put_number(struct buf *out, const char *name, double number, const c
 static void put_time(struct buf *out, const char *name, struct slice object, const char *member)
 {
 	struct text_cell cell;
-	double us;
-	if (stats_number(object, member, &us))
-		text_cell_time(&cell, us);
-	else
-		text_cell_none(&cell);
+	stats_put_time(object, member, &cell);
 	buf_printf(out, "  %s %s", name, cell.text);
 }
 
@@ -129,7 +121,7 @@ static void put_ill(struct ills *ills, enum condition condition, struct slice ra
 	buf_fini(&text);
 }
 
-/* The earlier look's object of the same upstream; upstreams are few. */
+/* The first one whose member is this, raw; there are few. Empty: none. */
 static struct slice find_row(struct slice rows, struct slice member, struct slice raw_name)
 {
 	struct slice row, name;

@@ -83,15 +83,6 @@ static void put_rate(const struct filling *filling, struct text_cell *cell, stru
 		text_cell_number(cell, came / filling->span_s);
 }
 
-static void put_time(struct text_cell *cell, struct slice row, const char *member)
-{
-	double us;
-	if (stats_number(row, member, &us))
-		text_cell_time(cell, us);
-	else
-		text_cell_none(cell);
-}
-
 static void put_share(struct text_cell *cell, double part, double whole)
 {
 	if (whole > 0)
@@ -180,15 +171,15 @@ static void add_upstream(struct filling *filling, struct slice upstream)
 	put_count(&cells[4], upstream, "in_flight");
 	put_count(&cells[5], upstream, "limit");
 	put_count(&cells[6], upstream, "waiting");
-	put_time(&cells[7], upstream, "p50_us");
-	put_time(&cells[8], upstream, "p99_us");
+	stats_put_time(upstream, "p50_us", &cells[7]);
+	stats_put_time(upstream, "p99_us", &cells[8]);
 	if (requests > 0)
 		text_cell_number(&cells[9], (requests + stats_count(upstream, "saved_requests")) / requests);
 	else
 		text_cell_none(&cells[9]);
 	text_cell_share(&cells[10], stats_count(upstream, "retry_budget"));
 	put_cost(&cells[11], upstream);
-	put_time(&cells[12], upstream, "window_us");
+	stats_put_time(upstream, "window_us", &cells[12]);
 	end_row(filling, row);
 }
 
@@ -212,8 +203,8 @@ static void add_tool(struct filling *filling, struct slice tool)
 	put_rate(filling, &cells[3], tool, past, "errors");
 	put_count(&cells[4], tool, "errors");
 	put_count(&cells[5], tool, "saved_requests");
-	put_time(&cells[6], tool, "p50_us");
-	put_time(&cells[7], tool, "p99_us");
+	stats_put_time(tool, "p50_us", &cells[6]);
+	stats_put_time(tool, "p99_us", &cells[7]);
 	row->tone = cells[3].key > 0 ? TONE_BAD : TONE_PLAIN;
 	end_row(filling, row);
 }
@@ -370,7 +361,7 @@ static void add_program(struct filling *filling, struct slice program)
 	put_name(filling, &row->cells[0], program, "upstream");
 	put_count(&row->cells[1], program, "running");
 	put_share(&row->cells[2], cpu_us > 0 ? cpu_us / 1e6 : 0, past.len ? filling->span_s : 0);
-	put_time(&row->cells[3], program, "cpu_us");
+	stats_put_time(program, "cpu_us", &row->cells[3]);
 	text_cell_bytes(&row->cells[4], stats_count(program, "rss_bytes"));
 	put_count(&row->cells[5], program, "starts");
 	put_count(&row->cells[6], program, "crashes");

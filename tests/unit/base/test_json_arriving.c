@@ -16,13 +16,14 @@
 enum { DEPTH = 64 };
 
 /* Look at the first `len` bytes in a block of their exact size, which is gone afterwards. */
-static enum json_verdict look_at(struct json_arriving *arriving, struct slice text, size_t len,
-				 struct json_fault *fault)
+static enum json_soundness look_at(struct json_arriving *arriving, struct slice text, size_t len,
+				   struct json_fault *fault)
 {
 	char *block = malloc(len ? len : 1);
 	assert_non_null(block);
 	memcpy(block, text.at, len);
-	enum json_verdict verdict = json_arriving_look(arriving, (struct slice){ block, len }, len == text.len, fault);
+	enum json_soundness verdict =
+		json_arriving_look(arriving, (struct slice){ block, len }, len == text.len, fault);
 	free(block);
 	return verdict;
 }
@@ -32,7 +33,7 @@ static void assert_agrees(struct slice text, unsigned max_depth, unsigned most, 
 {
 	struct json_fault whole = { 0 }, fault = { 0 };
 	struct json_arriving *arriving = json_arriving_new(max_depth);
-	enum json_verdict verdict = JSON_UNDECIDED;
+	enum json_soundness verdict = JSON_UNDECIDED;
 	bool sound = json_check(text, max_depth, NULL, &whole);
 	assert_non_null(arriving);
 	for (size_t len = 0; len < text.len && verdict == JSON_UNDECIDED;) {
@@ -179,7 +180,7 @@ static void slices_of_a_long_text_are_looked_at_once(void **state)
 		struct buf text = BUF_INIT(1 << 28);
 		struct json_fault fault;
 		struct json_arriving *arriving = json_arriving_new(DEPTH);
-		enum json_verdict verdict = JSON_UNDECIDED;
+		enum json_soundness verdict = JSON_UNDECIDED;
 		uint64_t longest_us = 0, all_us = 0;
 		put_shape(&text, (enum shape)shape, bytes);
 		assert_false(text.failed);
@@ -211,7 +212,7 @@ static void memory_that_is_out_is_said(void **state)
 		struct json_fault fault = { 0 };
 		alloc_fail_at(nth);
 		struct json_arriving *arriving = json_arriving_new(DEPTH);
-		enum json_verdict verdict = JSON_UNDECIDED;
+		enum json_soundness verdict = JSON_UNDECIDED;
 		for (size_t len = 1; arriving && verdict == JSON_UNDECIDED; len++)
 			verdict = json_arriving_look(arriving, (struct slice){ text.at, len }, len == text.len, &fault);
 		alloc_reset();
