@@ -1,26 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * random.h: numbers that look random and are the same in every run and on every machine, which rand() is not: for loads
- * and providers that are made up. Not for secrets. xorshift64* (Vigna 2016).
+ * random.h: numbers that look random, none of them secret: for pauses that are not to end together, choices, ids, loads and
+ * providers that are made up. A sequence is the same in every run and on every machine for the same state, which rand()'s
+ * is not. Whoever has a state owns it, on one thread.
  */
 #ifndef JITNEY_BASE_RANDOM_H
 #define JITNEY_BASE_RANDOM_H
 
 #include <stdint.h>
 
-/* The state of a sequence; equal seeds give equal sequences. */
+#define RANDOM_STEP UINT64_C(0x9e3779b97f4a7c15)
+
+/* The state of a sequence of random_next; equal seeds give equal sequences, and seeds that are near each other none alike. */
 static inline uint64_t random_seeded(uint64_t seed)
 {
-	return (seed * 2 + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1; /* odd, so never 0, where the sequence would stay */
+	return (seed * 2 + 1) * RANDOM_STEP | 1;
 }
 
-/* The next number, in (0, 1]. */
+/* The next number: xorshift64* (Vigna 2016). At 0, where that would stay, it begins with 1. */
+static inline uint64_t random_next(uint64_t *state)
+{
+	uint64_t x = *state ? *state : 1;
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	*state = x;
+	return x * UINT64_C(2685821657736338717);
+}
+
+/* The next one, in (0, 1]. */
 static inline double random_part(uint64_t *state)
 {
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return (double)((*state * UINT64_C(2685821657736338717)) >> 11) / 9007199254740992.0 + 1e-16;
+	return (double)(random_next(state) >> 11) / 9007199254740992.0 + 1e-16;
+}
+
+/* The end of splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): numbers that differ
+ * a little become numbers that differ in everything; no two become the same. */
+static inline uint64_t random_mix(uint64_t number)
+{
+	number = (number ^ (number >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	number = (number ^ (number >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return number ^ (number >> 31);
+}
+
+/* An id: none comes twice within 2^64, and none tells how many there were. */
+static inline uint64_t random_id(uint64_t *state)
+{
+	return random_mix(*state += RANDOM_STEP);
 }
 
 #endif

@@ -7,16 +7,7 @@
  */
 #include "batcher/batcher_private.h"
 
-/* xorshift64*: Vigna 2016. Not for secrets. */
-static uint64_t draw_random(uint64_t *state)
-{
-	uint64_t x = *state ? *state : 1;
-	x ^= x >> 12;
-	x ^= x << 25;
-	x ^= x >> 27;
-	*state = x;
-	return x * UINT64_C(0x2545F4914F6CDD1D);
-}
+#include "base/random.h"
 
 /* The provider, or who stands before it, is not there for the moment; not: this call cannot be answered. One that says
  * when to come back (Retry-After) is asked then, see refused.c. */
@@ -48,7 +39,7 @@ bool retry_keeps(struct batcher *batcher, struct batch *batch, size_t index, str
 		return false;
 	if (!batch->retry_us) /* one draw for all that are to travel together */
 		batch->retry_us = 1 + retry_backoff_us(batcher->retries, (unsigned)(item->attempts + attempts + 1),
-						       draw_random(&batcher->random));
+						       random_next(&batcher->random));
 	if (clock_add(loop_now(batcher->loop), batch->retry_us) >= item->deadline_us)
 		return false;
 	batch->unsent = unsent;

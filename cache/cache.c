@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/random.h"
 
 enum {
 	SHARDS_MAX = 16,
@@ -103,14 +104,10 @@ static bool claim_refresh(struct entry *entry)
 	       !atomic_exchange_explicit(&entry->refreshing, true, memory_order_acq_rel);
 }
 
-/* splitmix64's last step: in (0, 1], evenly spread. */
+/* In (0, 1], evenly spread. */
 static double draw_random(uint64_t seed)
 {
-	seed += UINT64_C(0x9E3779B97F4A7C15);
-	seed = (seed ^ (seed >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-	seed = (seed ^ (seed >> 27)) * UINT64_C(0x94D049BB133111EB);
-	seed ^= seed >> 31;
-	return (double)((seed >> 11) + 1) / (double)(UINT64_C(1) << 53);
+	return (double)((random_id(&seed) >> 11) + 1) / (double)(UINT64_C(1) << 53);
 }
 
 /*

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/random.h"
 #include "cache/redis/redis_connection_private.h"
 #include "cache/redis/redis_tls.h"
 
@@ -26,17 +27,6 @@ enum {
 #define STALL_US CLOCK_US_PER_S        /* without a reply for so long: the connection is taken for dead */
 
 /* --- losing it --- */
-
-/* xorshift64*: jitter only. */
-static uint64_t random_below(struct redis_connection *connection, uint64_t limit)
-{
-	uint64_t x = connection->random;
-	x ^= x >> 12;
-	x ^= x << 25;
-	x ^= x >> 27;
-	connection->random = x;
-	return (x * UINT64_C(0x2545F4914F6CDD1D) >> 16) % limit;
-}
 
 void redis_close_socket(struct redis_connection *connection)
 {
@@ -70,7 +60,8 @@ static void end_commands(struct redis_connection *connection)
 /* Half of it for certain, half by chance: workers and gateways that lost Redis together do not come back together. */
 static void wait_to_retry(struct redis_connection *connection, uint64_t now_us)
 {
-	uint64_t wait_us = connection->backoff_us / 2 + random_below(connection, connection->backoff_us / 2 + 1);
+	uint64_t wait_us =
+		connection->backoff_us / 2 + random_next(&connection->random) % (connection->backoff_us / 2 + 1);
 	connection->state_until_us = now_us + wait_us;
 	connection->backoff_us *= 2;
 	if (connection->backoff_us > BACKOFF_LAST_US)

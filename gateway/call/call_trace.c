@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "base/random.h"
 #include "base/utf8.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
@@ -28,7 +29,7 @@ struct slow_line {
 
 struct trace_book {
 	struct exporter *exporter;
-	uint64_t random;    /* splitmix64's state: ids need no secrecy, but no two may be equal */
+	uint64_t random;    /* of random_id: ids need no secrecy, but no two may be equal */
 	uint64_t threshold; /* numbers below it are kept */
 	bool all;           /* every call is */
 	size_t tools;
@@ -62,13 +63,10 @@ void trace_book_free(struct trace_book *book)
 	free(book);
 }
 
-/* Any number but 0 (Steele, Lea and Flood 2014: splitmix64). */
+/* Any number but 0. */
 static uint64_t draw_number(struct trace_book *book)
 {
-	uint64_t number = book->random += UINT64_C(0x9e3779b97f4a7c15);
-	number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
-	number ^= number >> 31;
+	uint64_t number = random_id(&book->random);
 	return number ? number : 1;
 }
 

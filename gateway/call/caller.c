@@ -90,9 +90,7 @@ static bool read_identity(struct caller *caller, const struct request *request)
 	return true;
 }
 
-/* Turns are shared out by who asks; by connection only if nobody says. A credential or a tenant with a thousand
- * connections has one turn, and so has each of the callers behind one proxy. */
-/* No part of it is ours to read; what is longer than the 512 bytes that must be passed on is left out (3.3.1.5). */
+/* No part of it is ours to read; what is longer than what must be passed on is left out (3.3.1.5). */
 struct slice caller_tracestate(struct slice value)
 {
 	bool good = value.len <= TRACESTATE_BYTES;
@@ -101,6 +99,8 @@ struct slice caller_tracestate(struct slice value)
 	return good ? value : (struct slice){ NULL, 0 };
 }
 
+/* Turns are shared out by who asks; by connection only if nobody says. A credential or a tenant with a thousand
+ * connections has one turn, and so has each of the callers behind one proxy. */
 static uint64_t fairness_number(const struct caller *caller, const struct request *request)
 {
 	if (caller->name_len <= 1)

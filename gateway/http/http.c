@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "gateway/http/guard.h"
+#include "base/random.h"
 #include "gateway/http/http_private.h"
 
 enum {
@@ -60,19 +61,9 @@ void request_recycle(struct http *http, struct http_request *http_request)
 	http->recycled_count++;
 }
 
-/* splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): ids that do not repeat
- * within 2^64 and do not tell how many there were. */
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = (*state += UINT64_C(0x9E3779B97F4A7C15));
-	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-	return z ^ (z >> 31);
-}
-
 void request_id_new(struct http *http, char id[REQUEST_ID_BYTES])
 {
-	uint64_t number = next_random(&http->next_id);
+	uint64_t number = random_id(&http->next_id);
 	for (size_t i = 0; i < 16; i++) /* not printf: every request has one */
 		id[i] = "0123456789abcdef"[number >> (60 - 4 * i) & 15];
 	id[16] = '\0';

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "upstream/http/http_request.h"
 
 /* Between two tries to reach what is out of reach: the first, and the longest; twice as long each time. */
@@ -37,10 +38,7 @@ struct checks {
 /* From 90 to 110 percent of it. */
 static uint64_t with_jitter(struct checks *checks, uint64_t us)
 {
-	checks->random ^= checks->random << 13;
-	checks->random ^= checks->random >> 7;
-	checks->random ^= checks->random << 17;
-	return us - us / 10 + checks->random % (us / 5 + 1);
+	return us - us / 10 + random_next(&checks->random) % (us / 5 + 1);
 }
 
 static void arm_check(struct check *check)

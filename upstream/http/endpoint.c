@@ -2,6 +2,8 @@
 /* endpoint.c: the addresses of a provider: chosen by what is known of them, left alone when they fail. */
 #include "upstream/http/endpoint.h"
 
+#include "base/random.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
@@ -96,14 +98,6 @@ size_t endpoint_count(const struct endpoint_set *set)
 	for (size_t i = 0; i < set->count; i++)
 		count += !set->endpoints[i].absent;
 	return count;
-}
-
-static uint64_t draw_random(struct endpoint_set *set)
-{
-	set->random ^= set->random << 13; /* xorshift64 */
-	set->random ^= set->random >> 7;
-	set->random ^= set->random << 17;
-	return set->random;
 }
 
 /* --- states --- */
@@ -340,13 +334,13 @@ static struct endpoint *find_cheapest(const struct candidates *candidates, uint6
 
 static struct endpoint *draw_one(struct endpoint_set *set, const struct candidates *candidates)
 {
-	return candidates->all[draw_random(set) % candidates->count];
+	return candidates->all[random_next(&set->random) % candidates->count];
 }
 
 static struct endpoint *choose_of_two(struct endpoint_set *set, const struct candidates *candidates, uint64_t now_us)
 {
-	size_t first = draw_random(set) % candidates->count;
-	size_t second = (first + 1 + draw_random(set) % (candidates->count - 1)) % candidates->count;
+	size_t first = random_next(&set->random) % candidates->count;
+	size_t second = (first + 1 + random_next(&set->random) % (candidates->count - 1)) % candidates->count;
 	struct endpoint *a = candidates->all[first], *b = candidates->all[second];
 	return cost_of(b, now_us) < cost_of(a, now_us) ? b : a;
 }
@@ -359,7 +353,7 @@ static double latency_of(const struct endpoint *endpoint, uint64_t now_us)
 
 static struct endpoint *choose_fastest(struct endpoint_set *set, const struct candidates *candidates, uint64_t now_us)
 {
-	if (draw_random(set) % EXPLORES_ONE_IN == 0)
+	if (random_next(&set->random) % EXPLORES_ONE_IN == 0)
 		return draw_one(set, candidates);
 	return find_cheapest(candidates, now_us, latency_of);
 }

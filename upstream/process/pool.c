@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "base/log.h"
+#include "base/random.h"
 #include "upstream/process/member.h"
 
 #define STEADY_US (5 * CLOCK_US_PER_S) /* one that ends sooner, without an answer to any call, has not started well */
@@ -177,8 +178,7 @@ static void show_pool(struct process_pool *pool)
 
 static uint64_t jitter_time(struct process_pool *pool, uint64_t us)
 {
-	pool->random = pool->random * UINT64_C(6364136223846793005) + 1442695040888963407u;
-	return us / 2 + us / 1024 * ((pool->random >> 40) % 1024);
+	return us / 2 + random_next(&pool->random) % (us / 2 + 1);
 }
 
 static uint64_t backoff_us(struct process_pool *pool)
