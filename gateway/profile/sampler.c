@@ -158,7 +158,11 @@ static bool prepare_handler(void)
 		return false;
 	}
 	atomic_store(&the_ring, ring);
-	return sigaction(SIGPROF, &action, NULL) == 0;
+	if (sigaction(SIGPROF, &action, NULL) == 0)
+		return true;
+	atomic_store(&the_ring, NULL); /* else the next one would take the handler to be there */
+	free(ring);
+	return false;
 }
 
 /* A thread's CPU clock by its number, as glibc's pthread_getcpuclockid makes it: the kernel's way of writing it. */
@@ -235,7 +239,7 @@ struct sampler *sampler_start(char *error, size_t error_bytes)
 	}
 	struct sampler *sampler = calloc(1, sizeof *sampler);
 	if (!sampler || !prepare_handler()) {
-		snprintf(error, error_bytes, "out of memory");
+		snprintf(error, error_bytes, "%s", strerror(errno));
 		goto fail;
 	}
 	sampler->running = true;
