@@ -17,7 +17,6 @@ static void put_redis_cache(struct buf *out, const struct gateway *gateway)
 {
 	buf_put_char(out, ',');
 	health_put_redis(out, gateway);
-	out->len--; /* its closing brace: there is more to say here */
 	page_put_counts(out, gateway, METRIC_ID_CACHE_REQUESTS, LABEL_CACHE_RESULT, TIER_REDIS);
 	buf_printf(out, ",\"tracking\":%s",
 		   metrics_read(gateway->metrics, METRIC_ID_REDIS_TRACKING, 0, 0) ? "true" : "false");
@@ -34,7 +33,6 @@ static void put_disk_cache(struct buf *out, const struct gateway *gateway)
 	disk_status(gateway->disk, &status);
 	buf_put_char(out, ',');
 	health_put_disk(out, &status);
-	out->len--; /* its closing brace: there is more to say here */
 	buf_printf(out, ",\"entries\":%llu,\"bytes\":%llu,\"capacity_bytes\":%llu,\"loaded\":%llu",
 		   (unsigned long long)status.entries, (unsigned long long)status.bytes,
 		   (unsigned long long)status.capacity_bytes, (unsigned long long)status.loaded);

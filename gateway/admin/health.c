@@ -45,7 +45,7 @@ const char *health_tier_status(const struct gateway *gateway, enum cache_tier ti
 
 void health_put_redis(struct buf *out, const struct gateway *gateway)
 {
-	buf_printf(out, "\"redis\":{\"status\":\"%s\",\"workers\":%u}", health_tier_status(gateway, TIER_REDIS),
+	buf_printf(out, "\"redis\":{\"status\":\"%s\",\"workers\":%u", health_tier_status(gateway, TIER_REDIS),
 		   redis_workers(gateway));
 }
 
@@ -57,7 +57,6 @@ void health_put_disk(struct buf *out, const struct disk_status *status)
 		buf_put_text(out, ",\"detail\":");
 		json_put_string(out, slice_of(status->trouble));
 	}
-	buf_put_char(out, '}');
 }
 
 /* Ready as long as calls are taken, once MCP servers have had the time to say which tools they have: a dead provider is
@@ -91,12 +90,14 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 	if (generation->redis) {
 		buf_put_char(&text, ',');
 		health_put_redis(&text, gateway);
+		buf_put_char(&text, '}');
 	}
 	if (gateway->disk) {
 		struct disk_status status;
 		disk_status(gateway->disk, &status);
 		buf_put_char(&text, ',');
 		health_put_disk(&text, &status);
+		buf_put_char(&text, '}');
 	}
 	buf_put_text(&text, "}}\n");
 	reply_text(request, ready ? 200 : 503, "application/json", &text);

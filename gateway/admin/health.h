@@ -16,7 +16,8 @@ route_function page_healthz, page_readyz, page_metrics;
 unsigned redis_workers(const struct gateway *gateway);
 /* How a tier that is there does: "up", "degraded" (Redis answers some workers), "starting", "down". Any thread. */
 const char *health_tier_status(const struct gateway *gateway, enum cache_tier tier);
-/* Append the state of a tier as a member, "redis":{...} and "disk":{...}. */
+/* Append the state of a tier as a member, "redis":{... and "disk":{...: its closing bracket is the caller's, who may have
+ * more to say in there. */
 void health_put_redis(struct buf *out, const struct gateway *gateway);
 void health_put_disk(struct buf *out, const struct disk_status *status);
 
