@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* utf8.h: for those who copy text that others wrote: one character of UTF-8 (RFC 3629) at a time, control bytes. */
+/* utf8.h: for those who copy text that others wrote: one character of UTF-8 (RFC 3629) at a time, control bytes, blanks. */
 #ifndef JITNEY_BASE_UTF8_H
 #define JITNEY_BASE_UTF8_H
 
@@ -23,6 +23,16 @@ static inline bool text_has_control(struct slice text)
 		if (((unsigned char)text.at[i] < 0x20 && text.at[i] != '\t') || text.at[i] == 0x7f)
 			return true;
 	return false;
+}
+
+/* Without the blanks and tabs around it, which mean nothing in HTTP (RFC 9110, 5.6.3). */
+static inline struct slice text_trim(struct slice text)
+{
+	for (; text.len && (text.at[0] == ' ' || text.at[0] == '\t'); text.at++, text.len--)
+		;
+	while (text.len && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
+		text.len--;
+	return text;
 }
 
 /* Whether at[1..count] are continuation bytes and at[1] lies in low..high. */

@@ -12,6 +12,7 @@
 
 #include "base/hex.h"
 #include "base/json_write.h"
+#include "base/utf8.h"
 #include "gateway/config/config_private.h"
 #include "gateway/trace/settings.h"
 
@@ -55,20 +56,11 @@ static const char *choose_endpoint(const struct config *config)
 
 /* --- lists of the environment: "name=value,name=value", values percent-encoded (W3C Baggage) --- */
 
-static struct slice trim_blanks(struct slice text)
-{
-	for (; text.len && text.at[0] == ' '; text.at++, text.len--)
-		;
-	while (text.len && text.at[text.len - 1] == ' ')
-		text.len--;
-	return text;
-}
-
 /* The next one, which is cut off `rest`, in the arena. *wrong: it is no pair. False: there is none. */
 static bool next_pair(struct arena *arena, struct slice *rest, struct trace_attribute *pair, bool *wrong)
 {
 	char place[PAIR_BYTES];
-	*rest = trim_blanks(*rest);
+	*rest = text_trim(*rest);
 	if (!rest->len)
 		return false;
 	const char *comma = memchr(rest->at, ',', rest->len);
@@ -76,11 +68,11 @@ static bool next_pair(struct arena *arena, struct slice *rest, struct trace_attr
 	rest->at += text.len + (comma != NULL);
 	rest->len -= text.len + (comma != NULL);
 	const char *equals = text.len ? memchr(text.at, '=', text.len) : NULL;
-	struct slice name = trim_blanks((struct slice){ text.at, equals ? (size_t)(equals - text.at) : 0 });
+	struct slice name = text_trim((struct slice){ text.at, equals ? (size_t)(equals - text.at) : 0 });
 	*wrong = true;
 	if (!name.len)
 		return true;
-	struct slice raw = trim_blanks((struct slice){ equals + 1, (size_t)(text.at + text.len - equals - 1) });
+	struct slice raw = text_trim((struct slice){ equals + 1, (size_t)(text.at + text.len - equals - 1) });
 	if (!percent_decode(raw, place, sizeof place, &value))
 		return true;
 	pair->name = arena_text(arena, name);

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "gateway/http/http_private.h"
 
 /* As ::ffff:a.b.c.d. */
@@ -63,17 +64,6 @@ bool client_is_proxy(const struct http_settings *settings, const struct sockaddr
 	return read_peer(peer, &address) && is_proxy(settings, &address);
 }
 
-static struct slice trim_blanks(struct slice text)
-{
-	while (text.len && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
-		text.len--;
-	while (text.len && (*text.at == ' ' || *text.at == '\t')) {
-		text.at++;
-		text.len--;
-	}
-	return text;
-}
-
 /*
  * The last address that no trusted proxy has: what stands before it its sender may have made up. Each proxy appends
  * whom it heard, so the last element is the word of the one at the other end of our connection.
@@ -85,7 +75,7 @@ static struct slice forwarded_for(const struct http_settings *settings, struct s
 	while (list.len) {
 		const char *comma = memrchr(list.at, ',', list.len);
 		size_t before = comma ? (size_t)(comma - list.at) : 0, skip = comma ? before + 1 : 0;
-		struct slice last = trim_blanks((struct slice){ list.at + skip, list.len - skip });
+		struct slice last = text_trim((struct slice){ list.at + skip, list.len - skip });
 		if (!read_text(last, &address))
 			break;
 		found = last;

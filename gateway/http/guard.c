@@ -7,6 +7,8 @@
 #include <microhttpd.h>
 #include <strings.h>
 
+#include "base/utf8.h"
+
 static const char *const method_names[HTTP_METHOD_COUNT] = {
 	"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 };
@@ -99,15 +101,6 @@ static bool is_field_value(const char *text, size_t len)
 	return true;
 }
 
-static struct slice cut_blanks(const char *text, size_t len)
-{
-	while (len && (text[len - 1] == ' ' || text[len - 1] == '\t'))
-		len--;
-	while (len && (*text == ' ' || *text == '\t'))
-		text++, len--;
-	return (struct slice){ text, len };
-}
-
 struct head_walk {
 	struct request *request;
 	struct slice tenant_header;
@@ -175,7 +168,7 @@ static bool take_header(struct head_walk *walk, struct slice name, struct slice 
 		for (size_t i = 0; i < value.len; i++)
 			walk->records += value.at[i] == ';' || i == 0;
 	}
-	struct slice cut = cut_blanks(value.at, value.len);
+	struct slice cut = text_trim(value);
 	/* First, and beside what the name means otherwise: the operator may have made a known header the tenant's. */
 	if (walk->tenant_header.len && name_is(name.at, name.len, walk->tenant_header) &&
 	    !keep_known(walk, HEADER_TENANT, false, cut))
@@ -243,7 +236,7 @@ static enum MHD_Result compare_name(void *context, enum MHD_ValueKind kind, cons
 	struct header_search *search = context;
 	(void)kind;
 	if (name_is(name, name_len, search->name) && search->count++ == 0)
-		search->value = cut_blanks(value ? value : "", value ? value_len : 0);
+		search->value = text_trim((struct slice){ value ? value : "", value ? value_len : 0 });
 	return MHD_YES;
 }
 

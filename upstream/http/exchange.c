@@ -27,17 +27,6 @@ enum {
 
 /* --- headers --- */
 
-static struct slice trim_blanks(struct slice text)
-{
-	while (text.len && (text.at[0] == ' ' || text.at[0] == '\t')) {
-		text.at++;
-		text.len--;
-	}
-	while (text.len && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
-		text.len--;
-	return text;
-}
-
 bool http_exchange_put_header(struct http_exchange *exchange, struct slice name, const struct slice *value,
 			      bool *no_memory)
 {
@@ -45,7 +34,7 @@ bool http_exchange_put_header(struct http_exchange *exchange, struct slice name,
 	if (text_has_control(name) || (value && text_has_control(*value)))
 		return false;
 	struct buf line = BUF_INIT(SIZE_MAX / 4);
-	struct slice text = value ? trim_blanks(*value) : (struct slice){ NULL, 0 };
+	struct slice text = value ? text_trim(*value) : (struct slice){ NULL, 0 };
 	buf_put(&line, name);
 	/* curl's words: "Name:" takes a header away, "Name;" sends it empty */
 	buf_put_text(&line, !value ? ":" : text.len ? ": " : ";");
