@@ -24,6 +24,16 @@ static inline int hex_byte(struct slice text, size_t at)
 	return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
+/* Two digits, lower case, for each of `count` bytes, and a NUL behind them. */
+static inline void hex_write(char *to, const unsigned char *bytes, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		*to++ = "0123456789abcdef"[bytes[i] >> 4];
+		*to++ = "0123456789abcdef"[bytes[i] & 15];
+	}
+	*to = '\0';
+}
+
 /* What a part of a URL stands for (percent-encoding, RFC 3986, 2.1): the text itself where nothing in it is encoded, else
  * written to `place`. False: malformed, or more than `room` bytes. */
 MUST_CHECK static inline bool percent_decode(struct slice text, char *place, size_t room, struct slice *decoded)

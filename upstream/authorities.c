@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/hex.h"
 
 enum { NAME_BYTES_MAX = 1 << 20 };
 
@@ -34,17 +35,16 @@ static void say_why(char *why, size_t why_bytes)
 static bool name_them(struct authorities *authorities, struct slice pem, X509 *first)
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
+	char hex[2 * EVP_MAX_MD_SIZE + 1], *text;
 	size_t len = 0;
-	char *text;
 	BIO *out = BIO_new(BIO_s_mem());
 	if (!out || EVP_Q_digest(NULL, "SHA256", NULL, pem.at, pem.len, digest, &len) != 1 ||
 	    PEM_write_bio_X509(out, first) != 1) {
 		BIO_free(out);
 		return false;
 	}
-	for (size_t i = 0; i < len; i++)
-		buf_printf(&authorities->name, "%02x", digest[i]);
-	buf_put_char(&authorities->name, '\n');
+	hex_write(hex, digest, len);
+	buf_printf(&authorities->name, "%s\n", hex);
 	long text_len = BIO_get_mem_data(out, &text);
 	buf_put(&authorities->name, (struct slice){ text, (size_t)text_len });
 	BIO_free(out);

@@ -9,7 +9,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#include "base/slice.h"
+#include "base/hex.h"
 
 struct redis_script {
 	const char *text;
@@ -25,8 +25,7 @@ static inline void redis_script_init(struct redis_script *script, const char *te
 	*script = (struct redis_script){ .text = text };
 	if (EVP_Digest(text, strlen(text), digest, &len, EVP_sha1(), NULL) != 1)
 		return;
-	for (unsigned i = 0; i < len; i++)
-		snprintf(script->sha + 2 * i, 3, "%02x", digest[i]);
+	hex_write(script->sha, digest, len);
 }
 
 /* The first two words of its command. */

@@ -9,6 +9,7 @@
 #define XXH_INLINE_ALL
 #include <openssl/evp.h>
 
+#include "base/hex.h"
 #include "gateway/config/config_private.h"
 #include "upstream/authorities.h"
 
@@ -478,8 +479,7 @@ static const char *end_digest(struct config_load *load, struct hashing *hash)
 	unsigned len = 0;
 	bool ok = !hash->failed && EVP_DigestFinal_ex(hash->context, digest, &len) == 1;
 	EVP_MD_CTX_free(hash->context);
-	for (unsigned i = 0; i < len; i++)
-		snprintf(text + 2 * i, 3, "%02x", digest[i]);
+	hex_write(text, digest, len);
 	return ok ? arena_printf(load->arena, "%.*s", 2 * DIGEST_BYTES, text) : NULL;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "cache/redis/redis_tls.h"
 #include "gateway/config/config_private.h"
 #include "gateway/http/listeners.h"
@@ -139,12 +140,11 @@ static bool fill_config(struct config_load *load, struct slice text)
 const char *config_hash(struct config_load *load, struct slice text)
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
-	char hex[2 * EVP_MAX_MD_SIZE + 1] = "";
+	char hex[2 * EVP_MAX_MD_SIZE + 1];
 	size_t len = 0;
 	if (EVP_Q_digest(NULL, "SHA256", NULL, text.at, text.len, digest, &len) != 1)
 		return NULL;
-	for (size_t i = 0; i < len; i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	hex_write(hex, digest, len);
 	return arena_text(load->arena, slice_of(hex));
 }
 
