@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#define XXH_INLINE_ALL
 #include <openssl/evp.h>
 
 #include "base/hex.h"
