@@ -376,6 +376,6 @@ void loop_wake(struct loop *loop)
 	uint64_t one = 1;
 	int saved = errno;
 	ssize_t wrote = write(loop->wake.fd, &one, sizeof one);
-	(void)wrote;
+	(void)wrote; /* it cannot fail: see note_woken */
 	errno = saved;
 }

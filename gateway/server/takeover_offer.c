@@ -321,7 +321,7 @@ struct takeover_offer *takeover_offer_new(struct loop *loop, struct listeners *l
 	if (fd < 0)
 		fd = make_door(path);
 	else /* taken over: who connects is told by the kernel of this process, not of the one that made the door */
-		(void)!listen(fd, DOOR_BACKLOG);
+		(void)!listen(fd, DOOR_BACKLOG); /* it listens already: if not, the one before is named on */
 	if (!offer)
 		goto fail;
 	if (fd < 0 || !loop_timers_reserve(loop, 1))
