@@ -51,11 +51,12 @@ void config_note_file(struct config_load *load, const char *path, const char *ha
 	for (size_t i = 0; i < generation->file_count && !file; i++)
 		if (strcmp(load->files[i].path, path) == 0)
 			file = &load->files[i];
-	if (!file && !(file = make_file_room(load)))
-		return;
-	if (file == &load->files[generation->file_count])
+	if (!file) {
+		if (!(file = make_file_room(load)))
+			return;
 		*file = (struct config_file){ .path = path };
-	generation->file_count += file == &load->files[generation->file_count];
+		generation->file_count++;
+	}
 	if (!file->hash)
 		file->hash = hash;
 }

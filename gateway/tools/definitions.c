@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* definitions.c: tools written down in six dialects of "a function with a JSON Schema", and in OpenAPI. */
+/* definitions.c: tools written down in six formats of "a function with a JSON Schema", and in OpenAPI. */
 #include "gateway/tools/definitions.h"
 
 #include <assert.h>
