@@ -224,18 +224,6 @@ static bool fill_calls(struct setup *setup, char **words, char error[CALL_LIST_E
 
 /* --- what is printed --- */
 
-static bool write_file(const char *path, const struct buf *text)
-{
-	FILE *file = fopen(path, "we");
-	struct slice bytes = buf_slice(text);
-	int error = file && fwrite(bytes.at, 1, bytes.len, file) == bytes.len ? 0 : errno;
-	if (file && fclose(file) != 0 && !error)
-		error = errno;
-	if (error)
-		fprintf(stderr, "jitney perf: %s: %s\n", path, strerror(error));
-	return !error;
-}
-
 static bool print_result(const struct setup *setup, const struct bench_result *result)
 {
 	struct buf out = BUF_INIT(OUT_BYTES_MAX);
@@ -245,11 +233,11 @@ static bool print_result(const struct setup *setup, const struct bench_result *r
 		result_put_csv(result, &out);
 	else
 		result_put_table(result, &out);
-	bool ok = !out.failed && fputs(buf_cstr(&out), stdout) >= 0 && fflush(stdout) == 0;
+	bool ok = !out.failed && perf_write(NULL, buf_slice(&out));
 	buf_reset(&out);
 	if (setup->svg) {
 		result_put_svg(result, &out);
-		ok = !out.failed && write_file(setup->svg, &out) && ok;
+		ok = !out.failed && perf_write(setup->svg, buf_slice(&out)) && ok;
 	}
 	buf_fini(&out);
 	return ok;

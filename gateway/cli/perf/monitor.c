@@ -155,7 +155,7 @@ static bool print_row(const struct setup *setup, struct gateway_stats *stats, ui
 		put_row(setup, stats, &out);
 	else if (!interrupted)
 		fprintf(stderr, "%s no answer: %s\n", clock, error);
-	bool ok = !out.failed && fputs(buf_cstr(&out), stdout) >= 0 && fflush(stdout) == 0;
+	bool ok = !out.failed && perf_write(NULL, buf_slice(&out));
 	buf_fini(&out);
 	return ok;
 }

@@ -2,11 +2,11 @@
 /* perf.c: jitney perf: which of its commands is meant. */
 #include "gateway/cli/perf/perf.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/compiler.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/cli_client.h"
 
@@ -31,6 +31,20 @@ static int print_cache_stats(int argc, char **argv)
 	int code = cli_cache(argc + 1, words);
 	free(words);
 	return code;
+}
+
+bool perf_write(const char *path, struct slice bytes)
+{
+	FILE *file = path ? fopen(path, "we") : stdout;
+	bool whole = file && fwrite(bytes.at, 1, bytes.len, file) == bytes.len && fflush(file) == 0;
+	int error = errno;
+	if (file && path && fclose(file) != 0 && whole) {
+		error = errno;
+		whole = false;
+	}
+	if (!whole)
+		fprintf(stderr, "jitney perf: %s: %s\n", path ? path : "standard output", strerror(error));
+	return whole;
 }
 
 int cli_perf(int argc, char **argv)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* profile.c: jitney perf profile: a CPU profile of a running gateway, into a file or onto standard output. */
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,20 +92,16 @@ static const char *read_options(int argc, char **argv, struct setup *setup)
 	return NULL;
 }
 
-/* False, and said why. What is there already is replaced only by a whole profile. */
+/* False, and said why. */
 static bool write_profile(const struct setup *setup, struct slice bytes)
 {
 	bool standard = strcmp(setup->output, "-") == 0;
-	FILE *file = standard ? stdout : fopen(setup->output, "we");
-	bool ok = file && fwrite(bytes.at, 1, bytes.len, file) == bytes.len && fflush(file) == 0;
-	if (!ok)
-		fprintf(stderr, "jitney perf: %s: %s\n", standard ? "standard output" : setup->output, strerror(errno));
-	if (file && !standard)
-		ok = fclose(file) == 0 && ok;
-	if (ok && !standard)
+	if (!perf_write(standard ? NULL : setup->output, bytes))
+		return false;
+	if (!standard)
 		fprintf(stderr, "%s: %zu bytes%s\n", setup->output, bytes.len,
 			setup->format->is_text ? "" : "; go tool pprof -http=: reads it");
-	return ok;
+	return true;
 }
 
 int perf_profile(int argc, char **argv)

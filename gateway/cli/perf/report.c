@@ -21,6 +21,21 @@ uint64_t step_bad_calls(const struct bench_step *step)
 	return bad;
 }
 
+/* In the order of all forms. */
+struct latency {
+	const char *name;
+	uint64_t us;
+};
+enum { LATENCIES = 6 };
+
+static void list_latencies(const struct bench_step *step, struct latency latencies[LATENCIES])
+{
+	const struct latency all[LATENCIES] = { { "mean_us", step->mean_us }, { "p50_us", step->p50_us },
+						{ "p90_us", step->p90_us },   { "p99_us", step->p99_us },
+						{ "p999_us", step->p999_us }, { "max_us", step->max_us } };
+	memcpy(latencies, all, sizeof all);
+}
+
 /* --- table --- */
 
 static const struct text_column columns[] = {
@@ -34,8 +49,8 @@ static void add_step(struct text_table *table, const struct bench_step *step, co
 	struct text_row *row = text_table_add(table);
 	if (!row)
 		return;
-	const uint64_t times_us[] = { step->mean_us, step->p50_us,  step->p90_us,
-				      step->p99_us,  step->p999_us, step->max_us };
+	struct latency latencies[LATENCIES];
+	list_latencies(step, latencies);
 	if (step->rate > 0)
 		text_cell_number(&row->cells[0], step->rate);
 	else
@@ -43,9 +58,9 @@ static void add_step(struct text_table *table, const struct bench_step *step, co
 	text_cell_number(&row->cells[1], step_good_rate(step));
 	text_cell_number(&row->cells[2], (double)step->calls);
 	text_cell_number(&row->cells[3], (double)step_bad_calls(step));
-	for (size_t i = 0; i < countof(times_us); i++)
+	for (size_t i = 0; i < LATENCIES; i++)
 		if (step->answered)
-			text_cell_time(&row->cells[4 + i], (double)times_us[i]);
+			text_cell_time(&row->cells[4 + i], (double)latencies[i].us);
 		else
 			text_cell_none(&row->cells[4 + i]);
 }
@@ -118,16 +133,13 @@ void result_put_table(const struct bench_result *result, struct buf *out)
 
 static void put_times(const struct bench_step *step, struct buf *out)
 {
-	const struct {
-		const char *name;
-		uint64_t us;
-	} times[] = { { "mean_us", step->mean_us }, { "p50_us", step->p50_us },   { "p90_us", step->p90_us },
-		      { "p99_us", step->p99_us },   { "p999_us", step->p999_us }, { "max_us", step->max_us } };
-	for (size_t i = 0; i < countof(times); i++)
+	struct latency latencies[LATENCIES];
+	list_latencies(step, latencies);
+	for (size_t i = 0; i < LATENCIES; i++)
 		if (step->answered)
-			buf_printf(out, ",\"%s\":%llu", times[i].name, (unsigned long long)times[i].us);
+			buf_printf(out, ",\"%s\":%llu", latencies[i].name, (unsigned long long)latencies[i].us);
 		else
-			buf_printf(out, ",\"%s\":null", times[i].name);
+			buf_printf(out, ",\"%s\":null", latencies[i].name);
 }
 
 static void put_step(const struct bench_step *step, struct buf *out)
@@ -191,16 +203,16 @@ void result_put_csv(const struct bench_result *result, struct buf *out)
 			  "max_us\n");
 	for (size_t i = 0; i < result->step_count; i++) {
 		const struct bench_step *step = &result->steps[i];
-		const uint64_t times_us[] = { step->mean_us, step->p50_us,  step->p90_us,
-					      step->p99_us,  step->p999_us, step->max_us };
+		struct latency latencies[LATENCIES];
+		list_latencies(step, latencies);
 		if (step->rate > 0)
 			buf_printf(out, "%.3f", step->rate);
 		buf_printf(out, ",%.2f,%.6f,%llu,%llu,%llu", step_good_rate(step), step->seconds,
 			   (unsigned long long)step->calls, (unsigned long long)step->answered,
 			   (unsigned long long)step_bad_calls(step));
-		for (size_t t = 0; t < countof(times_us); t++)
+		for (size_t t = 0; t < LATENCIES; t++)
 			if (step->answered)
-				buf_printf(out, ",%llu", (unsigned long long)times_us[t]);
+				buf_printf(out, ",%llu", (unsigned long long)latencies[t].us);
 			else
 				buf_put_char(out, ',');
 		buf_put_char(out, '\n');
