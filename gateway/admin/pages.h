@@ -34,8 +34,8 @@ void page_put_object(struct buf *out, const struct gateway *gateway, const char 
 		     enum metric_label label, size_t at, bool all);
 /* Append a moment of the wall clock as a member's value, in seconds: 1700000000.123. */
 void page_put_time(struct buf *out, uint64_t wall_us);
-/* How long something took, for people: "80 ms", "1.5 s". */
 enum { PAGE_SPAN_BYTES = 32 };
+/* How long something took, for people: "80 ms", "1.5 s". Returns `text`. */
 const char *page_print_span(char text[PAGE_SPAN_BYTES], double us);
 /* Whether calls go to an endpoint: it is in its place, and the last exchange reached it. */
 bool page_endpoint_is_usable(const struct gateway *gateway, const struct upstream_settings *settings, size_t index);
