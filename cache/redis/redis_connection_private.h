@@ -81,7 +81,7 @@ void redis_lose_by_wire(struct redis_connection *connection, int code, uint64_t 
 bool redis_secure_begin(struct redis_connection *connection) MUST_CHECK;
 /* 1: it stands; 0: it waits for the socket; -1: it has failed, tls_why says of what. */
 int redis_secure_step(struct redis_connection *connection);
-/* Fine without. */
+/* Allowed without one. */
 void redis_secure_end(struct redis_connection *connection);
 
 /* --- redis_connect.c --- */

@@ -124,7 +124,7 @@ bool dispatch_look(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_
 void dispatch_go_on(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us);
 /* The fetch looks no more, whatever for. Allowed if it does not. */
 void dispatch_stop_looking(struct dispatch *dispatch, struct fetch *fetch);
-/* It has been fetched, or will not be: the other gateways need not wait any more. Fine without a lease. */
+/* It has been fetched, or will not be: the other gateways need not wait any more. Allowed without a lease. */
 void dispatch_release(struct dispatch *dispatch, struct fetch *fetch);
 
 #endif
