@@ -136,6 +136,7 @@ const struct costs *learned_costs(struct lane_class *class, const struct batch *
 
 /* --- waiting.c: lanes --- */
 
+/* Its limits are those of several owners: common_limits.h. */
 static inline bool waiting_has_others(const struct batcher *batcher)
 {
 	return batcher->common.limits != NULL;
@@ -149,13 +150,14 @@ static inline size_t waiting_freed(const struct batcher *batcher)
 	return whole ? 0 : (size_t)(batcher->freed / SLOT_PARTS);
 }
 
-/* Exchanges under way, as the limiter counts them; and those of them that are far past their time. Over all owners. */
+/* Exchanges under way, as the limiter counts them, over all owners. */
 static inline size_t waiting_under_way(const struct batcher *batcher)
 {
 	return waiting_has_others(batcher) ? common_under_way(&batcher->common)
 					   : batcher->in_flight - waiting_freed(batcher);
 }
 
+/* Those of them that are far past their time. */
 static inline size_t waiting_overdue(const struct batcher *batcher)
 {
 	return waiting_has_others(batcher) ? common_overdue(&batcher->common) : batcher->overdue;
