@@ -10,6 +10,7 @@ import pytest
 
 from harness import provider as behave
 from harness.poll import until
+from harness.ports import kept_port, stop_accepting
 from harness.provider import Provider, answer_bytes, result_of
 
 
@@ -55,9 +56,7 @@ class RefusingByReset:
     """A listener that accepts and resets, before a byte is read."""
 
     def __init__(self):
-        self.listener = socket.socket()
-        self.listener.bind(("127.0.0.1", 0))
-        self.listener.listen(64)
+        self.listener = socket.create_server(("127.0.0.1", kept_port()), backlog=64)
         self.port = self.listener.getsockname()[1]
         self.count = 0
         self.thread = threading.Thread(target=self.serve, daemon=True)
@@ -74,9 +73,7 @@ class RefusingByReset:
             connection.close()
 
     def finish(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self.thread.join()
+        stop_accepting(self.listener, self.thread)
 
 
 @pytest.fixture

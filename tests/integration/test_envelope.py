@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harness.gateway import PATIENT
 from harness.poll import until
 
 REPEATABLE = {"read_only": True}
@@ -132,7 +133,7 @@ def msearch_size(body):
 
 def gateway_for(start, upstream, tools):
     tools = {name: {"upstream": "batches", "annotations": REPEATABLE, **tool} for name, tool in tools.items()}
-    return start({"workers": 1, "upstreams": {"batches": {"dialect": "envelope", **upstream}}, "tools": tools})
+    return start({"workers": 1, "upstreams": {"batches": {"dialect": "envelope", **PATIENT, **upstream}}, "tools": tools})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from harness import provider as behave
 from harness.collector import Collector, call_many, partial
 from harness.gateway import SANITIZED
 from harness.poll import until
-from harness.ports import kept_port
+from harness.ports import kept_port, stop_accepting
 from harness.reload import in_force, reloaded
 
 OFTEN = {"OTEL_METRIC_EXPORT_INTERVAL": "100"}
@@ -256,9 +256,8 @@ class Rude:
 
     def finish(self):
         self.end.set()
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for thread in self.threads:
+        stop_accepting(self.listener, self.threads[0])
+        for thread in self.threads[1:]:
             thread.join()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from harness.gateway import JITNEY, merged, standard
 from harness.poll import until
-from harness.ports import free_port, kept_port
+from harness.ports import free_port, kept_port, stop_accepting
 from harness.redis import SERVER, Redis
 from test_cache import verdict
 from test_redis import detail, tier, up
@@ -190,7 +190,8 @@ class Proxy:
         self.port, self.connections = port, []
         self.listener = socket.create_server(("127.0.0.1", kept_port()))
         self.own_port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
 
     def accept(self):
         while True:
@@ -225,7 +226,7 @@ class Proxy:
                 pass
 
     def finish(self):
-        self.listener.close()
+        stop_accepting(self.listener, self.thread)
         self.cut()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from harness.gateway import JITNEY
 from harness.poll import until
+from harness.ports import kept_port, stop_accepting
 from harness.reload import reloaded
 from test_process import jitney
 
@@ -187,7 +188,7 @@ def test_a_provider_that_wants_a_client_certificate_is_asked_once(start, papers,
 @pytest.fixture
 def clear_port():
     """Of a server that answers whatever it is sent with HTTP in the clear."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", kept_port())) as listener:
         def serve():
             while True:
                 try:
@@ -201,9 +202,10 @@ def clear_port():
                     while connection.recv(4096):
                         pass
 
-        threading.Thread(target=serve, daemon=True).start()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
         yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
+        stop_accepting(listener, thread)
 
 
 @pytest.mark.parametrize("speaks", ["clear", "old"])

@@ -13,7 +13,7 @@ import h2.exceptions
 import h2.settings
 
 from harness.poll import until
-from harness.ports import kept_port
+from harness.ports import kept_port, stop_accepting
 
 
 class Request:
@@ -188,9 +188,7 @@ class Http2Provider:
         until(lambda: len(self.requests) >= count, f"{count} requests have arrived")
 
     def finish(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self.thread.join()
+        stop_accepting(self.listener, self.thread)
         for peer in self.peers:
             peer.hang_up()
             peer.join()

@@ -34,6 +34,14 @@ def begin_test():
     recent.append([])
 
 
+def stop_accepting(listener, thread):
+    """Close a listener at which a thread waits. Not before that has ended: the descriptor is the next listener's, another test's
+    perhaps, and the thread would take its connections."""
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    listener.close()
+
+
 def free_port(*addresses):
     """A port that is free on all of the addresses (127.0.0.1), and not one of those that the kernel gives to connections:
     until the server binds it, no connection of another test can be there."""

@@ -12,7 +12,7 @@ import threading
 import time
 
 from .poll import until
-from .ports import bound, kept_port
+from .ports import bound, kept_port, stop_accepting
 
 LIMIT_SECONDS = 30
 STEP_SECONDS = 0.01
@@ -203,28 +203,28 @@ class Provider:
         """Listen; after stop(), on the same port again."""
         self.listener = bound(self.host, self.port)
         self.listener.listen(1024)
-        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+        self.acceptor = threading.Thread(target=self.accept, args=(self.listener,), daemon=True)
+        self.acceptor.start()
 
     def stop(self, rudely=True):
         """Refuse connections from now on and end those there are, with resets if rudely."""
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        stop_accepting(self.listener, self.acceptor)
         self.cut(rudely)
 
     def cut(self, rudely=True):
         """End all connections."""
-        with self.lock:
+        with self.lock:     # a thread that closes one waits, or the descriptor would be another connection's by now
             connections = list(self.connections)
             self.doomed.update(connections)
-        for connection in connections:
-            try:
-                if rudely:
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    connection.shutdown(socket.SHUT_RD)   # wakes its thread, which closes it
-                else:
-                    connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            for connection in connections:
+                try:
+                    if rudely:
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        connection.shutdown(socket.SHUT_RD)   # wakes its thread, which closes it
+                    else:
+                        connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
         until(lambda: not any(connection in self.connections for connection in connections), "connections have ended")
 
     def finish(self):
@@ -286,8 +286,8 @@ class Provider:
             self.failures.append(repr(error))
         finally:
             reader.close()
-            connection.close()
             with self.lock:
+                connection.close()
                 self.connections.discard(connection)
                 self.doomed.discard(connection)
 

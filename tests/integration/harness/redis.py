@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 from .poll import until
-from .ports import free_port, kept_port
+from .ports import free_port, kept_port, stop_accepting
 
 SERVER = shutil.which("redis-server")
 
@@ -101,7 +101,8 @@ class FakeRedis:
         self.port = self.listener.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}"
         self.connections = []
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
 
     def accept(self):
         while True:
@@ -126,7 +127,7 @@ class FakeRedis:
             connection.close()
 
     def finish(self):
-        self.listener.close()
+        stop_accepting(self.listener, self.thread)
         for connection in self.connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
