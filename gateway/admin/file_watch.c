@@ -2,6 +2,7 @@
 /* file_watch.c: inotify on folders, a digest of files, and the patience between the two. */
 #include "gateway/admin/file_watch.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
@@ -34,6 +35,7 @@ struct file_watch {
 	void *context;
 	char **paths; /* owned */
 	size_t count;
+	bool refused; /* the kernel has no watch left for a folder (fs.inotify.max_user_watches) */
 	struct buf
 		names; /* "/a/b/file/": these paths, and where their links lead: what happens to other names is nothing */
 };
@@ -80,12 +82,13 @@ static bool take_folder(const char *path, char folder[PATH_MAX])
 }
 
 /* Of the file's own folder what is written counts; of those above it, where that folder comes and goes, names alone. */
-static void watch_folder_of(int fd, const char *path, bool is_whole)
+static void watch_folder_of(struct file_watch *watch, const char *path, bool is_whole)
 {
 	const uint32_t names = IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE, writes = IN_CLOSE_WRITE | IN_MODIFY;
 	char folder[PATH_MAX];
-	if (take_folder(path, folder))
-		inotify_add_watch(fd, folder, names | (is_whole ? writes : 0) | IN_ONLYDIR | IN_MASK_ADD);
+	if (take_folder(path, folder) &&
+	    inotify_add_watch(watch->watch.fd, folder, names | (is_whole ? writes : 0) | IN_ONLYDIR | IN_MASK_ADD) < 0)
+		watch->refused |= errno == ENOSPC || errno == ENOMEM; /* else it is not there yet, or not ours to see */
 }
 
 /* Where a link leads, with the rest of the path behind it; NULL: it is none, or leads too far. */
@@ -102,7 +105,7 @@ static const char *follow_link(const char *path, const char *rest, char next[PAT
 }
 
 /* The folders on the way to it, as far as the first link; where the path goes on from there, NULL: there is none. */
-static const char *watch_way(int fd, const char *path, char next[PATH_MAX])
+static const char *watch_way(struct file_watch *watch, const char *path, char next[PATH_MAX])
 {
 	char part[PATH_MAX];
 	size_t len = strlen(path);
@@ -112,7 +115,7 @@ static const char *watch_way(int fd, const char *path, char next[PATH_MAX])
 			continue;
 		memcpy(part, path, at);
 		part[at] = '\0';
-		watch_folder_of(fd, part, at == len);
+		watch_folder_of(watch, part, at == len);
 		onward = follow_link(part, path + at, next);
 	}
 	return onward;
@@ -127,7 +130,7 @@ static void watch_folders(struct file_watch *watch)
 		const char *path = watch->paths[i];
 		for (size_t hop = 0; path && hop < LINKS_MAX; hop++) {
 			buf_printf(&watch->names, "/%s/", path);
-			path = watch_way(watch->watch.fd, path, places[hop % 2]);
+			path = watch_way(watch, path, places[hop % 2]);
 		}
 	}
 }
@@ -247,6 +250,10 @@ struct file_watch *file_watch_new(struct loop *loop, const char *const *paths, s
 		return NULL;
 	}
 	watch_folders(watch);
+	if (watch->refused) {
+		file_watch_free(watch);
+		return NULL;
+	}
 	loop_arm(loop, &watch->timer, loop_now(loop)); /* for what has changed before anybody listened */
 	return watch;
 }

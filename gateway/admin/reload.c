@@ -446,7 +446,9 @@ static void watch_these(struct reload *reload, const char *const *paths, size_t 
 	reload->watch = file_watch_new(reload->loop, paths, count, debounce_us, on_files_changed, reload);
 	reload->looks_again = reload->watch && reload->refused.len;
 	if (!reload->watch)
-		log_lines(WATCH, "reload.watch: the kernel refuses, or memory is out; nothing is watched");
+		log_lines(
+			WATCH,
+			"reload.watch: the kernel refuses (fs.inotify.max_user_watches), or memory is out; nothing is watched");
 }
 
 /* If the generation in force says so. */

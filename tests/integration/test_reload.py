@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -494,6 +495,18 @@ def test_a_folder_on_the_way_may_be_another_one(start, tmp_path, provider, how):
     until(lambda: sent() == "2", "what stands there now counts")
     (current / "secrets" / "token").write_text("3")
     until(lambda: sent() == "3", "and is watched")
+
+
+FEW_WATCHES = ["unshare", "-Ur", "sh", "-c", 'echo 0 >/proc/sys/user/max_inotify_watches && exec "$@"', "sh"]
+
+
+def test_that_nothing_can_be_watched_is_told(start):
+    if subprocess.run([*FEW_WATCHES, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("no user namespaces here")
+    gateway = start({"reload": {"watch": True}}, before=FEW_WATCHES)
+    told = until(lambda: gateway.events("config_refused"), "it is told")
+    assert told[0]["asked_by"] == "watch" and "max_user_watches" in told[0]["reason"]
+    assert gateway.call("echo").status == 200
 
 
 def test_a_file_is_waited_for_whose_folder_is_not_there_yet(start, tmp_path):
