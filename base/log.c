@@ -25,6 +25,7 @@
 
 enum {
 	QUEUE_BYTES = 1 << 20, /* lines waiting while the writer is busy; beyond it they are dropped and counted */
+	MANY_BYTES = 1 << 16,  /* of lines, for which no writer rests */
 	DIRECT_WAIT_MS = 100,  /* without a writer: how long one line may wait for stderr */
 	POLL_MS = 50,          /* how often a writer held up by a full pipe looks whether it shall give up */
 	CLOSE_WAIT_MS = 1000,  /* log_close: how long the writer may go on trying */
@@ -32,6 +33,7 @@ enum {
 	END_ROOM = 24,         /* kept free behind the fields for truncated=true and the line's end */
 	NUMBER_ROOM = 24       /* the longest number, and quotes */
 };
+#define GATHER_US (2 * CLOCK_US_PER_MS) /* from one write of lines to the next */
 
 struct log_target {
 	char *path; /* NULL: stderr or stdout, not ours to open again or close */
@@ -48,6 +50,7 @@ struct writer {
 	pthread_cond_t wake;         /* for the writer: lines, or stop */
 	pthread_cond_t ended;        /* for log_close */
 	bool idle;                   /* m: the writer waits for `wake` */
+	bool resting;                /* m: likewise, for many lines or a while */
 	bool stop;                   /* m */
 	bool done;                   /* m: the thread touches nothing any more */
 	int filling;                 /* m: which buffer takes lines; the writer reads the other */
@@ -103,11 +106,11 @@ static void put_digits(struct log_line *line, uint64_t number, size_t width)
 	put_bytes(line, digits + at, sizeof digits - at);
 }
 
-/* 2026-11-21T03:20:00.123456Z. By arithmetic (days to civil date, after Howard Hinnant), because gmtime_r takes a
- * lock that all threads share. */
-static void put_time(struct log_line *line, uint64_t wall_us)
+/* 2026-11-21T03:20:00. By arithmetic (days to civil date, after Howard Hinnant), because gmtime_r takes a lock that all
+ * threads share. */
+static void put_second(struct log_line *line, uint64_t seconds)
 {
-	uint64_t seconds = wall_us / CLOCK_US_PER_S, in_day = seconds % 86400;
+	uint64_t in_day = seconds % 86400;
 	uint64_t day = seconds / 86400 + 719468; /* since 1 March of year 0 */
 	uint64_t era = day / 146097, day_of_era = day % 146097;
 	uint64_t year = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
@@ -124,12 +127,49 @@ static void put_time(struct log_line *line, uint64_t wall_us)
 		{ in_day / 3600, 2, ':' },
 		{ in_day / 60 % 60, 2, ':' },
 		{ in_day % 60, 2, '.' },
-		{ wall_us % CLOCK_US_PER_S, 6, 'Z' },
 	};
 	for (size_t i = 0; i < countof(parts); i++) {
 		put_digits(line, parts[i].number, parts[i].width);
 		put_bytes(line, &parts[i].after, 1);
 	}
+}
+
+/* 2026-11-21T03:20:00.123456Z. A thread's lines are mostly of the second of the one before. */
+static void put_time(struct log_line *line, uint64_t wall_us)
+{
+	static _Thread_local struct {
+		uint64_t second;
+		size_t len; /* 0: none yet */
+		char text[32];
+	} last;
+	uint64_t second = wall_us / CLOCK_US_PER_S;
+	size_t before = line->len;
+	if (last.len && last.second == second) {
+		put_bytes(line, last.text, last.len);
+	} else {
+		put_second(line, second);
+		last.second = second;
+		last.len = line->len - before;
+		memcpy(last.text, line->text + before, last.len);
+	}
+	put_digits(line, wall_us % CLOCK_US_PER_S, 6);
+	put_bytes(line, "Z", 1);
+}
+
+/* Bytes that stand for themselves, whatever is beside them; and those of them that a logfmt value would be misread with. */
+enum { PLAIN = 1, PLAIN_IF_QUOTED = 2 };
+static const unsigned char plain[256] = {
+	[' '] = PLAIN_IF_QUOTED, ['!'] = PLAIN,         ['#' ... '<'] = PLAIN,
+	['='] = PLAIN_IF_QUOTED, ['>' ... '['] = PLAIN, [']' ... '~'] = PLAIN,
+};
+
+/* How many of those the value begins with; of which kinds is added to `kinds`. */
+static size_t count_plain(struct slice value, unsigned *kinds)
+{
+	size_t count = 0;
+	for (unsigned kind; count < value.len && (kind = plain[(unsigned char)value.at[count]]); count++)
+		*kinds |= kind;
+	return count;
 }
 
 /* One character of a value, escaped: the bytes consumed. What a terminal or a reader of lines could take for more
@@ -165,14 +205,22 @@ static size_t escape_byte(const char *at, size_t left, char out[8], size_t *out_
 /* Whether a logfmt value would be misread without quotes. */
 static bool needs_quotes(struct slice value)
 {
-	char out[8];
-	size_t out_len;
-	for (size_t at = 0, step; at < value.len; at += step) {
-		step = escape_byte(value.at + at, value.len - at, out, &out_len);
-		if (out_len != step || *out == ' ' || *out == '=')
+	bool empty = value.len == 0;
+	while (value.len > 0) {
+		char out[8];
+		unsigned kinds = 0;
+		size_t out_len, step = count_plain(value, &kinds);
+		if (kinds & PLAIN_IF_QUOTED)
 			return true;
+		if (step == value.len)
+			return false;
+		value = (struct slice){ value.at + step, value.len - step };
+		step = escape_byte(value.at, value.len, out, &out_len);
+		if (out_len != step)
+			return true;
+		value = (struct slice){ value.at + step, value.len - step };
 	}
-	return value.len == 0;
+	return empty;
 }
 
 /* The field's name. False when the line is full: then it and all later fields are left out. */
@@ -189,6 +237,17 @@ static bool put_name(struct log_line *line, const char *name)
 	return true;
 }
 
+/* What it begins with that stands for itself. False: the line is full, and the value is cut here. */
+static bool put_plain(struct log_line *line, struct slice *value)
+{
+	unsigned kinds = 0;
+	size_t count = count_plain(*value, &kinds), room = LOG_LINE_BYTES - END_ROOM - line->len - 1;
+	bool all = count <= room;
+	put_bytes(line, value->at, all ? count : room);
+	*value = (struct slice){ value->at + count, value->len - count };
+	return all;
+}
+
 void log_text(struct log_line *line, const char *name, struct slice value)
 {
 	if (!put_name(line, name))
@@ -198,6 +257,9 @@ void log_text(struct log_line *line, const char *name, struct slice value)
 		put_bytes(line, "\"", 1);
 	while (value.len > 0) {
 		char out[8];
+		line->truncated = !put_plain(line, &value);
+		if (line->truncated || value.len == 0)
+			break;
 		size_t out_len, step = escape_byte(value.at, value.len, out, &out_len);
 		if (!has_room(line, out_len + 1)) {
 			line->truncated = true; /* the value is cut here, and nothing follows it */
@@ -392,6 +454,19 @@ static void write_batch(struct writer *w, const char *lines, size_t len, uint64_
 		mark_loss(w, dropped_by_now);
 }
 
+/* A line that comes alone is written at once; those that come soon after it gather, so that a busy gateway's cost one write
+ * for many, and wake nobody. */
+static void rest_locked(struct writer *w)
+{
+	uint64_t until_us = real_now_us() + GATHER_US;
+	struct timespec until = { (time_t)(until_us / CLOCK_US_PER_S), (long)(until_us % CLOCK_US_PER_S * 1000) };
+	w->resting = true;
+	while (!w->stop && w->filled < MANY_BYTES &&
+	       pthread_cond_clockwait(&w->wake, &gate, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+		continue;
+	w->resting = false;
+}
+
 static void *run_writer(void *context)
 {
 	struct writer *w = context;
@@ -411,6 +486,7 @@ static void *run_writer(void *context)
 		pthread_mutex_unlock(&gate);
 		write_batch(w, lines, len, dropped_by_now);
 		pthread_mutex_lock(&gate);
+		rest_locked(w);
 	}
 	w->done = true;
 	pthread_cond_signal(&w->ended);
@@ -445,8 +521,8 @@ static bool enqueue_locked(struct writer *w, const struct log_line *line)
 		return false;
 	memcpy(w->buffers[w->filling] + w->filled, line->text, line->len);
 	w->filled += line->len;
-	if (w->idle) {
-		w->idle = false;
+	if (w->idle || (w->resting && w->filled >= MANY_BYTES)) {
+		w->idle = w->resting = false;
 		pthread_cond_signal(&w->wake);
 	}
 	return true;

@@ -18,6 +18,7 @@ unit_base = \
 	tests/unit/base/test_json_split \
 	tests/unit/base/test_json_walk \
 	tests/unit/base/test_log \
+	tests/unit/base/test_log_gathers \
 	tests/unit/base/test_loop \
 	tests/unit/base/test_mailbox \
 	tests/unit/base/test_owner \
