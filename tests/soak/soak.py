@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 
 import chaos
+import stall
 from client import Client, Gone, Wrong
 from samples import Samples
 
@@ -143,6 +144,7 @@ class Soak:
         self.seed = seed
         self.round = 0
         self.starvation = None
+        self.pulse = stall.Pulse()
         self.samples = Samples(options.samples)
         self.arguments = arguments
         self.numbers = itertools.count(1000)
@@ -297,7 +299,7 @@ class Soak:
             client.close()
         except asyncio.TimeoutError:
             what = getattr(ask, "func", ask).__name__
-            raise Wrong(f"no answer within {seconds} s ({what})") from None
+            raise Wrong(f"no answer within {seconds} s ({what})\n  " + await stall.told(self, client, seconds)) from None
 
     async def agent(self, number):
         dice = random.Random(f"{self.seed}/{self.round}/{number}")
@@ -345,7 +347,7 @@ class Soak:
         self.round += 1
         self.end = time.monotonic() + seconds
         seen = [self.gateway.resident_bytes()]
-        todo = [*(self.agent(n) for n in range(options.agents)), *chaos.tasks(self), self.watch_memory(seen)]
+        todo = [*(self.agent(n) for n in range(options.agents)), *chaos.tasks(self), self.watch_memory(seen), self.pulse.beat(self)]
         if redis:
             todo.append(self.disturb_redis(redis))
         tasks = [asyncio.create_task(each) for each in todo]
