@@ -127,6 +127,7 @@ libgateway_a_SOURCES = \
 	gateway/http/held_bytes.c \
 	gateway/http/http.c gateway/http/http.h \
 	gateway/http/http_private.h \
+	gateway/http/library_refusal.c \
 	gateway/http/linger.c \
 	gateway/http/listen.c gateway/http/listen.h \
 	gateway/http/listeners.c gateway/http/listeners.h \

@@ -82,18 +82,18 @@ static struct MHD_Daemon *start_library(struct http *http, size_t memory)
 #endif
 		{ MHD_OPTION_END, 0, NULL },
 	};
-	unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME;
+	unsigned flags = MHD_USE_ERROR_LOG | MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME;
 #if MHD_VERSION >= 0x00097707
 	flags |=
 		MHD_USE_NO_THREAD_SAFETY; /* as older ones are by themselves here: a connection begins when it is added */
 #endif
 	/* No timeouts: connection.c has them all. */
-	return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, http, MHD_OPTION_ARRAY, strictness,
-				MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_CONNECTION_LIMIT,
-				(unsigned)CONNECTIONS_PER_DAEMON, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
-				MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_NOTIFY_CONNECTION,
-				connection_notify, http, MHD_OPTION_NOTIFY_COMPLETED, request_completed, http,
-				MHD_OPTION_URI_LOG_CALLBACK, request_first_line, http, MHD_OPTION_END);
+	return MHD_start_daemon(
+		flags, 0, NULL, NULL, request_handle, http, MHD_OPTION_EXTERNAL_LOGGER, library_says, http,
+		MHD_OPTION_ARRAY, strictness, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_CONNECTION_LIMIT,
+		(unsigned)CONNECTIONS_PER_DAEMON, MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		memory, MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http, MHD_OPTION_NOTIFY_COMPLETED,
+		request_completed, http, MHD_OPTION_URI_LOG_CALLBACK, request_first_line, http, MHD_OPTION_END);
 }
 
 static struct http_daemon *daemon_new(struct http *http)
@@ -216,6 +216,13 @@ void daemons_use_settings(struct http *http)
 	}
 }
 
+static void run_library(struct http_daemon *daemon)
+{
+	daemon->http->running = daemon;
+	MHD_run(daemon->mhd);
+	daemon->http->running = NULL;
+}
+
 void daemons_turn(struct http *http)
 {
 	struct http_daemons due = TAILQ_HEAD_INITIALIZER(due);
@@ -227,7 +234,7 @@ void daemons_turn(struct http *http)
 		daemon->run_due = false;
 		if (end_if_not_needed(daemon))
 			continue;
-		MHD_run(daemon->mhd);
+		run_library(daemon);
 		if (MHD_get_timeout(daemon->mhd, &wait_ms) == MHD_YES && wait_ms == 0)
 			daemon_run_soon(daemon); /* it could read or write on */
 	}
@@ -237,9 +244,9 @@ void daemons_stop(struct http *http)
 {
 	struct http_daemon *daemon;
 	TAILQ_FOREACH (daemon, &http->roomy, next)
-		MHD_run(daemon->mhd);
+		run_library(daemon);
 	TAILQ_FOREACH (daemon, &http->full, next)
-		MHD_run(daemon->mhd);
+		run_library(daemon);
 	while ((daemon = TAILQ_FIRST(&http->roomy)))
 		daemon_free(daemon, &http->roomy);
 	while ((daemon = TAILQ_FIRST(&http->full)))

@@ -3,7 +3,8 @@
  * guard.h: what libmicrohttpd lets through and must not: framing that two parsers would read differently, duplicate
  * headers, bytes that do not belong. The first head of a connection is looked at before the library sees a byte of it
  * (accept.c), so that whatever the library would refuse in its own way is refused in ours; every head is looked at in
- * the first handler call, when nothing after it has been parsed (http.c). A reply there ends the connection.
+ * the first handler call, when nothing after it has been parsed (http.c). A reply there ends the connection. What the
+ * library refuses in between is answered in library_refusal.c.
  */
 #ifndef JITNEY_GATEWAY_HTTP_GUARD_H
 #define JITNEY_GATEWAY_HTTP_GUARD_H

@@ -28,6 +28,7 @@
 #define JITNEY_GATEWAY_HTTP_HTTP_PRIVATE_H
 
 #include <microhttpd.h>
+#include <stdarg.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 
@@ -150,6 +151,7 @@ struct http {
 	size_t peeked_bytes;        /* settings->header_bytes + 1; less where memory was out for more */
 	/* daemon.c */
 	struct http_daemons roomy, full, due;
+	struct http_daemon *running; /* within MHD_run; else NULL */
 	/* connection.c */
 	struct connections phases[PHASE_COUNT];
 	uint64_t sending_check_us; /* when those in SENDING are looked at again */
@@ -217,6 +219,11 @@ bool daemon_is_outgrown(const struct http_daemon *daemon);
 /* Those that are outgrown take no new connections, and end with the last one they have. */
 void daemons_use_settings(struct http *http);
 extern const struct guard_decision too_many_headers;
+
+/* --- library_refusal.c --- */
+
+/* The library's MHD_OPTION_EXTERNAL_LOGGER; the context is the struct http. */
+void library_says(void *context, const char *format, va_list arguments);
 
 /* --- connection.c --- */
 

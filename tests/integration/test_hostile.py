@@ -172,10 +172,14 @@ def test_refused(gateway, name):
         assert gateway.metrics().sum("rejected_total") == before.sum("rejected_total") + 1
 
 
+def assert_in_our_way(raw, answers=1):
+    assert b"application/problem+json" in raw and b"<html" not in raw.lower(), raw
+    assert len(re.findall(rb"HTTP/1\.[01] \d\d\d ", raw)) == answers, raw
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_on_a_kept_connection(gateway, name):
-    """There the library reads the head before we see it: what it refuses by itself it refuses in its own way, some
-    of it with two status lines (0.9.75)."""
+    """There the library reads the head before we see it: what it refuses by itself is said by us before it does."""
     data, fine, _ = REFUSED[name]
     before, delivered = gateway.metrics().sum("rejected_total"), len(gateway.provider.deliveries)
     with gateway.connect() as connection:
@@ -186,8 +190,35 @@ def test_refused_on_a_kept_connection(gateway, name):
             pass
         raw = connection.rest()
     assert status_of(raw) in fine | {413, 414, 431, 505}, raw
-    assert_nothing_more(gateway, raw, delivered, 1 if b"problem+json" in raw else 2)
+    assert_nothing_more(gateway, raw, delivered, 1)
+    if raw:
+        assert_in_our_way(raw)
     assert gateway.metrics().sum("rejected_total") <= before + 1
+
+
+@pytest.mark.parametrize("before", [GET + b"\r\n", POST + CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"], ids=["a head", "chunks"])
+@pytest.mark.parametrize("name", ["length-words", "two-lengths", "http-2.0", "long-header", "chunk-hex"])
+def test_refused_in_our_way_in_a_pipeline(gateway, name, before):
+    """It is in the library's memory when the one before it is answered."""
+    raw = exchange(gateway, before + REFUSED[name][0] + SMUGGLED)
+    assert status_of(raw) == 200
+    assert_in_our_way(raw, 2)
+
+
+@pytest.mark.parametrize("innocent", [b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: loc", POST + CHUNKED + b"2\r"])
+def test_nobody_is_refused_for_another(gateway, innocent):
+    """Whose head the library refuses it does not say: beside another whose head or chunk it has read in part, its own words stand."""
+    rest = {b"GET /healthz HT": b"TP/1.1\r\nHost: localhost\r\n\r\n", POST + CHUNKED + b"2\r": b"\n{}\r\n0\r\n\r\n"}
+    with gateway.connect() as beside, gateway.connect() as guilty:
+        for connection in (beside, guilty):
+            assert connection.request("GET", "/healthz").status == 200
+        beside.send(innocent)
+        until(lambda: guilty.request("GET", "/healthz").status == 200, "the gateway had a turn in which it read that")
+        guilty.send(REFUSED["length-words"][0])
+        assert status_of(guilty.rest()) == 400
+        beside.send(rest.get(innocent, b"alhost\r\n\r\n"))
+        assert beside.reply().status == 200
+        assert beside.request("GET", "/healthz").status == 200
 
 
 def test_refused_in_our_way_on_connections_that_were_quiet(start):
