@@ -122,6 +122,7 @@ unit_gateway = \
 	tests/unit/gateway/cli/test_latencies \
 	tests/unit/gateway/cli/test_regret \
 	tests/unit/gateway/cli/test_simulation \
+	tests/unit/gateway/cli/test_target \
 	tests/unit/gateway/cli/test_text_table \
 	tests/unit/gateway/config/test_config \
 	tests/unit/gateway/config/test_config_refusals \

@@ -2,11 +2,16 @@
 /* target.c: http://HOST:PORT/base and unix:/PATH. */
 #include "gateway/cli/perf/target.h"
 
+#include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gateway/cli/perf/wire.h"
+
+enum { LISTENS_WITHIN_MS = 1000 };
 
 /* "host", "host:port", "[v6]", "[v6]:port": its two parts, port 80 if none is named. */
 static bool split_authority(struct slice authority, char host[TARGET_HOST_BYTES], char port[8])
@@ -29,6 +34,30 @@ static bool split_authority(struct slice authority, char host[TARGET_HOST_BYTES]
 	return strspn(port, "0123456789") == strlen(port);
 }
 
+/* Whether somebody listens there, and says so soon. */
+static bool is_listened_at(const struct addrinfo *one)
+{
+	int fd = socket(one->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), fault = 0;
+	if (fd < 0)
+		return false;
+	struct pollfd done = { .fd = fd, .events = POLLOUT };
+	socklen_t bytes = sizeof fault;
+	bool up = connect(fd, one->ai_addr, one->ai_addrlen) == 0 ||
+		  (errno == EINPROGRESS && poll(&done, 1, LISTENS_WITHIN_MS) == 1 &&
+		   getsockopt(fd, SOL_SOCKET, SO_ERROR, &fault, &bytes) == 0 && fault == 0);
+	close(fd);
+	return up;
+}
+
+/* A name stands for several addresses, and only some of them may be listened at (localhost: ::1 and 127.0.0.1). */
+static const struct addrinfo *choose_address(const struct addrinfo *found)
+{
+	for (const struct addrinfo *one = found; found->ai_next && one; one = one->ai_next)
+		if (is_listened_at(one))
+			return one;
+	return found;
+}
+
 static bool look_up(const char *host, const char *port, struct target *target, char error[TARGET_ERROR_BYTES])
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV };
@@ -41,8 +70,9 @@ static bool look_up(const char *host, const char *port, struct target *target, c
 		snprintf(error, TARGET_ERROR_BYTES, "%s: %s", host, gai_strerror(code));
 		return false;
 	}
-	memcpy(&target->address, found->ai_addr, found->ai_addrlen);
-	target->address_len = found->ai_addrlen;
+	const struct addrinfo *chosen = choose_address(found);
+	memcpy(&target->address, chosen->ai_addr, chosen->ai_addrlen);
+	target->address_len = chosen->ai_addrlen;
 	freeaddrinfo(found);
 	return true;
 }

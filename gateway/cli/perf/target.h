@@ -18,8 +18,8 @@ struct target {
 };
 
 /*
- * "http://HOST:PORT/base", the same without http://, or "unix:/PATH". Host names are looked up, which may take a while; the
- * first address is taken. False: `error` says what is wrong with it.
+ * "http://HOST:PORT/base", the same without http://, or "unix:/PATH". Host names are looked up, which may take a while; of
+ * several addresses the first that is listened at is taken, or else the first. False: `error` says what is wrong with it.
  */
 bool target_read(const char *url, struct target *target, char error[TARGET_ERROR_BYTES]) MUST_CHECK;
 
