@@ -19,6 +19,8 @@
 #define COLD_AFTER_US (2 * CLOCK_US_PER_S)
 /* The same for a request that waits for its reply: most are answered before it pays to watch their clients. */
 #define WATCH_AFTER_US (25 * CLOCK_US_PER_MS)
+/* One that waits for so long gives back the memory that it does not need meanwhile. */
+#define WAIT_COLD_AFTER_US (250 * CLOCK_US_PER_MS)
 /* How often slow readers are looked at. */
 #define SENDING_CHECK_US CLOCK_US_PER_S
 
@@ -171,6 +173,13 @@ static void cool_down(struct connection *connection)
 	connection_enter(connection, PHASE_IDLE_COLD, connection->since_us);
 }
 
+/* Its request waits on. */
+static void cool_wait(struct connection *connection)
+{
+	daemon_give_memory_back(connection);
+	connection_enter(connection, PHASE_WATCHING_COLD, connection->since_us);
+}
+
 static void slow_down(struct connection *connection, uint64_t now_us)
 {
 	watch_for_end(connection);
@@ -281,6 +290,9 @@ void connections_turn(struct http *http, uint64_t now_us)
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_PROCESSING])) &&
 	       clock_add(connection->since_us, WATCH_AFTER_US) <= now_us)
 		served_for_long(connection, now_us);
+	while ((connection = TAILQ_FIRST(&http->phases[PHASE_WATCHING_CLIENT])) &&
+	       clock_add(connection->since_us, WAIT_COLD_AFTER_US) <= now_us)
+		cool_wait(connection);
 	const struct http_settings *settings = http->settings;
 	cut_overdue(http, PHASE_ARRIVED, settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
 	cut_overdue(http, PHASE_HEAD, settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
@@ -302,6 +314,7 @@ uint64_t connections_deadline(const struct http *http)
 		{ PHASE_IDLE, QUIET_US },
 		{ PHASE_BODY, QUIET_US },
 		{ PHASE_PROCESSING, WATCH_AFTER_US },
+		{ PHASE_WATCHING_CLIENT, WAIT_COLD_AFTER_US },
 		{ PHASE_ARRIVED, settings->header_timeout_us },
 		{ PHASE_HEAD, settings->header_timeout_us },
 		{ PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us) },

@@ -162,11 +162,26 @@ bool daemon_hand_over(struct connection *connection)
 	return false;
 }
 
-/* The library clears a connection's memory between two requests (MHD_pool_reset, 0.9.75 and 1.0). Should another version
- * keep something there, it keeps its pages: what goes back is nothing but zeros, which the system gives again. */
-static bool is_cleared(const char *begin, const char *end)
+static bool is_cleared(const char *page, size_t bytes)
 {
-	return *begin == 0 && memcmp(begin, begin + 1, (size_t)(end - begin) - 1) == 0;
+	return *page == 0 && memcmp(page, page + 1, bytes - 1) == 0;
+}
+
+/* The library clears a connection's memory between two requests (MHD_pool_reset, 0.9.75 and 1.0); of one that waits it
+ * has the head at one end, what it made of it at the other, and nothing in between. Should another version keep
+ * something there, it keeps its pages: what goes back is nothing but zeros, which the system gives again. */
+static void give_cleared_pages(char *begin, char *end, size_t page)
+{
+	char *from = begin; /* cleared up to where we are */
+	for (char *at = begin; at < end; at += page) {
+		if (is_cleared(at, page))
+			continue;
+		if (from < at)
+			madvise(from, (size_t)(at - from), MADV_DONTNEED);
+		from = at + page;
+	}
+	if (from < end)
+		madvise(from, (size_t)(end - from), MADV_DONTNEED);
 }
 
 void daemon_give_memory_back(const struct connection *connection)
@@ -177,8 +192,7 @@ void daemon_give_memory_back(const struct connection *connection)
 	char *begin = (char *)(((uintptr_t)connection->memory + page - 1) / page * page);
 	char *end = (char *)(((uintptr_t)connection->memory + connection->daemon->memory - BYTES_BEFORE_HEAD) / page *
 			     page);
-	if (begin < end && is_cleared(begin, end))
-		madvise(begin, (size_t)(end - begin), MADV_DONTNEED);
+	give_cleared_pages(begin, end, page);
 }
 
 void daemon_let_go(struct http_daemon *daemon)

@@ -14,6 +14,7 @@
  *     IDLE, HEAD --(whole head)--> BODY --(whole body)--> PROCESSING --(reply sent)--> IDLE
  *     BODY --(after a while)--> SLOW_BODY
  *     PROCESSING --(after a while without a reply)--> WATCHING_CLIENT --(there is one)--> PROCESSING
+ *     WATCHING_CLIENT --(still none)--> WATCHING_COLD, the same without the memory it does not need
  *     PROCESSING --(after a while of sending)--> SENDING
  *     IDLE_WATCHED, IDLE_COLD, HEAD, SLOW_BODY --(the client leaves)--> LEFT --(nothing whole came)--> CUT
  *     IDLE_WATCHED, IDLE_COLD, HEAD, SLOW_BODY, SENDING --(too long)--> CUT
@@ -51,6 +52,7 @@ enum phase {
 	PHASE_SLOW_BODY,
 	PHASE_PROCESSING,
 	PHASE_WATCHING_CLIENT,
+	PHASE_WATCHING_COLD,
 	PHASE_SENDING,
 	PHASE_LEFT,
 	PHASE_CUT,
@@ -85,7 +87,7 @@ struct connection {
 	const char *memory; /* the library's for this connection, as its first head showed; NULL: not known */
 	bool spared;        /* this request was late already, and had bytes that nobody had read */
 	struct loop_watch
-		watch; /* ARRIVED, HEAD at the door, IDLE_WATCHED, IDLE_COLD: for bytes; HEAD, SLOW_BODY, WATCHING_CLIENT: for the end */
+		watch; /* ARRIVED, HEAD at the door, IDLE_WATCHED, IDLE_COLD: for bytes; HEAD, SLOW_BODY, WATCHING_*: for the end */
 	struct http_request *http_request; /* the request whose first line has come; else NULL */
 };
 TAILQ_HEAD(connections, connection);
@@ -201,8 +203,8 @@ void door_close(struct connection *connection);
 bool daemon_hand_over(struct connection *connection) MUST_CHECK;
 /* Something happens on it: let it run this turn, or the next if it is running now. */
 void daemon_run_soon(struct http_daemon *daemon);
-/* A connection has been quiet for long, and the library has nothing of it in its memory: that goes back to the system,
- * page by page, until the next head comes. Where it is not all zeros, it stays. */
+/* A connection has been quiet for long, between two requests or with one that waits: pages of its memory in the library
+ * that hold nothing but zeros go back to the system, which gives them again as they are written to. */
 void daemon_give_memory_back(const struct connection *connection);
 /* A connection of it has ended. */
 void daemon_let_go(struct http_daemon *daemon);

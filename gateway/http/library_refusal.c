@@ -31,6 +31,7 @@ static bool may_be_meant(const struct connection *connection)
 	case PHASE_ARRIVED:
 	case PHASE_PROCESSING:
 	case PHASE_WATCHING_CLIENT:
+	case PHASE_WATCHING_COLD:
 	case PHASE_SENDING:
 	case PHASE_CUT:
 	case PHASE_COUNT:

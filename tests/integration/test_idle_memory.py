@@ -6,7 +6,7 @@ from harness.gateway import SANITIZED
 from harness.poll import until
 from harness.wire import request_bytes
 
-COUNT, QUIET_BYTES = 600, 8 * 1024
+COUNT, QUIET_BYTES, WAITING_BYTES = 600, 8 * 1024, 15 * 1024
 LONG = {f"X-{n:02}": "a" * 92 for n in range(70)}
 
 
@@ -35,3 +35,21 @@ def test_a_quiet_connection_gives_its_memory_back(start, provider):
     assert waits.reply().json() == {"echo": {"n": "held"}}
     with ThreadPoolExecutor(8) as pool:     # and each can go on, with heads as long as before
         list(pool.map(lambda pair: asked(pair[1], pair[0] + 5000), enumerate(connections)))
+
+
+def test_a_call_that_waits_holds_what_it_needs(start, provider):
+    """Its head, and what was made of it: the rest of its connection's memory, of which the request before it had written to all, goes back."""
+    gateway = start({"workers": 2, "limits": {"header_timeout": "60s"}, "upstreams": {"array": {"timeout": "60s"}}})
+    connections = [gateway.connect() for _ in range(COUNT)]
+    before = gateway.resident_bytes()
+    for number, connection in enumerate(connections):
+        asked(connection, number)
+    provider.hold()
+    for number, connection in enumerate(connections):
+        connection.send(request_bytes("POST", "/v1/tools/write", b'{"n": %d}' % number))
+    gateway.until_metric("in_flight_requests", COUNT)
+    until(lambda: SANITIZED or gateway.resident_bytes() - before < COUNT * WAITING_BYTES, "memory has gone back")
+    provider.release()
+    for number, connection in enumerate(connections):
+        assert connection.reply().json() == {"echo": {"n": number}}
+        asked(connection, number)
