@@ -547,15 +547,19 @@ def test_a_gateway_without_descriptors_does_not_spin(start):
 
 
 def test_idle_connections_have_a_limit_over_all_workers_and_admin_has_places_of_its_own(start):
-    gateway = start({"limits": {"connections": 20}, "workers": 2})
-    quiet = [gateway.connect() for _ in range(60)]
+    """More than the admin listener has places, so that it would have none left among them; and those who look take none of theirs."""
+    places, more = 80, 40
+    gateway = start({"limits": {"connections": places}, "workers": 2})
+    lookers = [gateway.connect("admin") for _ in range(10)]
+    assert all(looker.request("GET", "/healthz").status == 200 for looker in lookers)
+    quiet = [gateway.connect() for _ in range(places + more)]
     try:
-        until(lambda: gateway.get("/metrics", "admin").body.find(b'jitney_rejected_total{reason="connections"} 40') > 0,
+        until(lambda: gateway.get("/metrics", "admin").body.find(b'jitney_rejected_total{reason="connections"} %d' % more) > 0,
               "forty have been turned away")
         assert gateway.get("/healthz", "admin").status == 200
-        until(lambda: sum(not connection.closed() for connection in quiet) == 20, "twenty are open")
+        until(lambda: sum(not connection.closed() for connection in quiet) == places, "as many as there are places are open")
     finally:
-        for connection in quiet:
+        for connection in quiet + lookers:
             connection.close()
     until(lambda: gateway.get("/healthz").status == 200, "there is room again")
     assert works(gateway)
@@ -707,12 +711,13 @@ def test_a_client_that_sends_too_much_gets_to_read_so(start):
     until(lambda: gateway.fds() < 60, "no descriptor is left behind")
 
 
-@pytest.mark.parametrize("head", [b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
-                                  b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Api: " + b"a" * 30_000 + b"\r\n\r\n"])
-def test_what_the_library_refuses_by_itself_is_counted(gateway, head):
-    before = gateway.metrics().sum("rejected_total", reason="bad_framing")
+@pytest.mark.parametrize("head, reason", [(b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", "bad_framing"),
+                                          (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Api: " + b"a" * 30_000 + b"\r\n\r\n", "head_size")],
+                         ids=["length", "size"])
+def test_what_the_library_refuses_by_itself_is_counted(gateway, head, reason):
+    before = gateway.metrics().sum("rejected_total", reason=reason)
     with gateway.connect() as connection:
         assert connection.request("GET", "/healthz").status == 200
         connection.send(head)
         assert connection.rest()
-    until(lambda: gateway.metrics().sum("rejected_total", reason="bad_framing") == before + 1, "it is counted")
+    gateway.until_metric("rejected_total", before + 1, reason=reason)
