@@ -151,17 +151,9 @@ def test_no_purge_of_a_hot_key_is_lost_to_a_look_up(start, redis, provider):
 
 # ---- a list that is lost, and gateways that do not hear ----
 
-@needs_redis
-@pytest.mark.parametrize("rights", ["-client|tracking", "-subscribe"])
-@pytest.mark.parametrize("query", ["?tool=cached", "?key={key}"])
-def test_a_gateway_that_may_not_track_hears_of_purges_by_asking(start, redis, provider, rights, query):
-    redis.ask("ACL", "SETUSER", "deaf", "on", ">secret", "~jitney:*", "&*", "+@all", rights)
-    one = up(start({**tier(redis.url), **TAGGED}))
-    deaf = knows(start({**tier(redis.url.replace("//", "//deaf:secret@"), untracked_ttl="1s"), **TAGGED}))
-    one.call("cached", {"q": 1})
-    stored(redis)
+def hears_by_asking(one, deaf, query):
     until(lambda: detail(deaf.call("cached", {"q": 1})) in ("redis", "memory"), "it has it")
-    assert purge(one, query.format(key=key_of(redis))).json()["fleet"] == "published"
+    assert purge(one, query).json()["fleet"] == "published"
     purged = time.monotonic()
 
     def has_asked():
@@ -172,6 +164,31 @@ def test_a_gateway_that_may_not_track_hears_of_purges_by_asking(start, redis, pr
         return new
 
     until(has_asked, "it has asked")
+
+
+@needs_redis
+@pytest.mark.parametrize("rights", ["-client|tracking", "-subscribe"])
+@pytest.mark.parametrize("query", ["?tool=cached", "?key={key}"])
+def test_a_gateway_that_may_not_track_hears_of_purges_by_asking(start, redis, provider, rights, query):
+    redis.ask("ACL", "SETUSER", "deaf", "on", ">secret", "~jitney:*", "&*", "+@all", rights)
+    one = up(start({**tier(redis.url), **TAGGED}))
+    deaf = knows(start({**tier(redis.url.replace("//", "//deaf:secret@"), untracked_ttl="1s"), **TAGGED}))
+    one.call("cached", {"q": 1})
+    stored(redis)
+    hears_by_asking(one, deaf, query.format(key=key_of(redis)))
+
+
+@needs_redis
+@pytest.mark.slow
+def test_purges_are_asked_for_between_attempts_to_track(start, redis, provider):
+    """Each attempt reads the list too, but they come less and less often: after three seconds, three seconds apart."""
+    redis.ask("ACL", "SETUSER", "deaf", "on", ">secret", "~jitney:*", "&*", "+@all", "-client|tracking")
+    one = up(start({**tier(redis.url), **TAGGED}))
+    deaf = knows(start({**tier(redis.url.replace("//", "//deaf:secret@"), untracked_ttl="1s"), **TAGGED}))
+    begun = time.monotonic()
+    while time.monotonic() < begun + 5:
+        one.call("cached", {"q": 1})
+        hears_by_asking(one, deaf, "?tool=cached")
 
 
 @needs_redis

@@ -459,6 +459,33 @@ static void nobody_asks_anew_twice(void **state)
 	stop();
 }
 
+/* The second one asks anew, and the third one with him; when that ends with the second one's time, the third one still has
+ * some of his, and is told all the same. */
+static void who_has_asked_anew_with_another_does_not_do_so_again(void **state)
+{
+	(void)state;
+	struct ask first, second, third;
+	gateway_start(&world, gateway_yaml);
+	ask_once(&world, &first, 0, "cached", 2);
+	gateway_settle(&world);
+	gateway_pass(&world, 2 * S);
+	ask_once(&world, &second, 0, "cached", 2);
+	gateway_settle(&world);
+	gateway_pass(&world, S);
+	ask_once(&world, &third, 0, "cached", 2);
+	gateway_settle(&world);
+	gateway_pass(&world, 2 * S);
+	gateway_settle(&world);
+	assert_int_equal(fake_sent(), 2);
+	assert_int_equal(second.ended + third.ended, 0);
+	gateway_pass(&world, 2 * S);
+	gateway_settle(&world);
+	assert_ended(&second, OUTCOME_UPSTREAM_TIMEOUT);
+	assert_ended(&third, OUTCOME_UPSTREAM_TIMEOUT);
+	assert_int_equal(fake_sent(), 2);
+	stop();
+}
+
 static void ask_as(struct ask *ask, const char *caller, const char *tool, unsigned tag)
 {
 	ask_init(ask, 0, tool, tag);
@@ -511,6 +538,7 @@ int main(void)
 		cmocka_unit_test(writes_share_requests_within_one_caller_unless_told_otherwise),
 		cmocka_unit_test(who_joined_late_asks_anew_when_the_first_one_gives_up),
 		cmocka_unit_test(nobody_asks_anew_twice),
+		cmocka_unit_test(who_has_asked_anew_with_another_does_not_do_so_again),
 		cmocka_unit_test(tenants_do_not_see_each_others_answers),
 		cmocka_unit_test(what_the_caller_wishes_is_done),
 		cmocka_unit_test(arguments_that_are_no_object_are_refused_at_home),
