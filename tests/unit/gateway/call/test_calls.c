@@ -343,6 +343,27 @@ static void a_flight_that_completed_on_the_way_is_a_hit(void **state)
 	stop();
 }
 
+/* Its provider was asked before this caller asked, who wants nothing as old as that. */
+static void what_completed_on_the_way_may_be_too_old(void **state)
+{
+	(void)state;
+	struct ask first, crossing;
+	gateway_start(&world, gateway_yaml);
+	ask_once(&world, &first, 1, "far_cached", 1);
+	gateway_turn(&world, 1);
+	gateway_pass(&world, S);
+	ask_init(&crossing, 0, "far_cached", 1);
+	crossing.caller.directives.has_max_age = true;
+	assert_true(ask_send(&world, &crossing));
+	gateway_turn(&world, 0); /* posted */
+	fake_finish(fake_nth(0));
+	finish_all();
+	assert_got(&first, SOURCE_MISS);
+	assert_true(crossing.own);
+	assert_int_equal(fake_sent(), 2);
+	stop();
+}
+
 /* --- deadlines --- */
 
 static void a_hurried_leader_leaves_at_its_own_deadline(void **state)
@@ -552,6 +573,7 @@ int main(void)
 		cmocka_unit_test(when_all_have_left_the_fetch_is_ended),
 		cmocka_unit_test(an_error_goes_to_all_who_wait_and_is_not_stored),
 		cmocka_unit_test(a_flight_that_completed_on_the_way_is_a_hit),
+		cmocka_unit_test(what_completed_on_the_way_may_be_too_old),
 		cmocka_unit_test(a_hurried_leader_leaves_at_its_own_deadline),
 		cmocka_unit_test(a_hurried_joiner_leaves_at_its_own_deadline),
 		cmocka_unit_test(the_providers_slowness_is_a_timeout),

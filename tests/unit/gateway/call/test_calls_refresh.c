@@ -166,6 +166,45 @@ static void calls_that_differ_in_nothing_that_counts_are_one(void **state)
 	assert_int_equal(ask(0, "counted", 99), SOURCE_HIT);
 }
 
+/* An answer may be about to be stale as it comes (by dice: of so many some are). Whoever finds it on his way begins no
+ * refresh; somebody must be able to later. */
+static void a_refresh_that_was_not_begun_on_the_way_can_be_begun_later(void **state)
+{
+	static const char short_lived[] =
+		"listen: 127.0.0.1:0\n"
+		"workers: 2\n"
+		"upstreams:\n"
+		"  near: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], timeout: 10s }\n"
+		"  far: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], timeout: 10s }\n"
+		"tools:\n"
+		"  short:\n"
+		"    upstream: far\n"
+		"    annotations: { read_only: true }\n"
+		"    timeout: 5s\n"
+		"    cache: { ttl: 4s, stale_while_revalidate: 30s, scope: shared }\n";
+	(void)state;
+	gateway_start(&world, short_lived);
+	for (unsigned tag = 1; tag <= 300; tag++) {
+		struct ask first, crossing, late;
+		ask_once(&world, &first, 1, "short", tag);
+		gateway_turn(&world, 1);
+		gateway_pass(&world, 2 * S);
+		ask_once(&world, &crossing, 0, "short", tag);
+		gateway_turn(&world, 0); /* posted */
+		fake_finish(fake_nth(0));
+		gateway_settle(&world);
+		assert_int_equal(crossing.source, SOURCE_COLLAPSED);
+		gateway_pass(&world, 5 * S);
+		size_t before = fake_sent();
+		ask_once(&world, &late, 0, "short", tag);
+		gateway_settle(&world);
+		assert_int_equal(late.source, SOURCE_STALE);
+		assert_int_equal(fake_sent(), before + 1);
+		finish_all();
+	}
+	gateway_stop(&world);
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, start, stop)
 
 int main(void)
@@ -176,6 +215,7 @@ int main(void)
 		IN_WORLD(a_slow_answer_is_fetched_anew_before_it_ends_by_one),
 		IN_WORLD(a_refusal_is_kept_and_not_refreshed),
 		IN_WORLD(calls_that_differ_in_nothing_that_counts_are_one),
+		cmocka_unit_test(a_refresh_that_was_not_begun_on_the_way_can_be_begun_later),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
