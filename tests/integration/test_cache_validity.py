@@ -70,13 +70,14 @@ def test_a_purge_reaches_what_is_held_for_a_failure(start, provider, later):
     provider.next(behave.answering("secret"))
     gateway.call("cached")
     until(lambda: gateway.call("cached", cache_control="only-if-cached").status == 504, "the answer has expired")
+    provider.behaviour = behave.status(500)
+    assert b"secret" in gateway.call("cached").body
     provider.hold()
     slow = later(gateway.call, "cached")
-    until(lambda: len(provider.deliveries) == 2, "it is under way, the old answer in hand")
+    until(lambda: len(provider.deliveries) == 3, "it is under way, the old answer in hand")
     assert purge(gateway, "").status == 200
-    provider.behaviour = behave.status(500)
     provider.release()
-    assert b"secret" not in slow.result(20).body
+    assert (slow.result(20).status, slow.result(20).code) == (502, "upstream_error")
 
 
 def test_age_begins_with_the_providers(start, provider):
