@@ -115,7 +115,7 @@ def echoing_422(delivery, wire):
 
 def test_nobody_reads_anothers_arguments_and_no_stranger_fails_a_write(start, provider, later):
     gateway = start({"workers": 1, "upstreams": {"rpc": {
-        "dialect": "jsonrpc", "endpoints": [{"url": provider.url("")}], "batch": {"in_flight": 1}}},
+        **PATIENT, "dialect": "jsonrpc", "endpoints": [{"url": provider.url("")}], "batch": {"in_flight": 1}}},
         "tools": {"pay": {"upstream": "rpc"}}})
     provider.behaviour = echoing_422
     alice, mallory = {"authorization": "Bearer alice"}, {"authorization": "Bearer mallory"}
@@ -135,7 +135,7 @@ def test_writes_that_were_too_many_are_sent_in_smaller_requests(start, provider,
         return echoing_422(delivery, wire)
 
     gateway = start({"workers": 1, "upstreams": {"rpc": {
-        "dialect": "jsonrpc", "endpoints": [{"url": provider.url("")}], "batch": {"in_flight": 1}}},
+        **PATIENT, "dialect": "jsonrpc", "endpoints": [{"url": provider.url("")}], "batch": {"in_flight": 1}}},
         "tools": {"pay": {"upstream": "rpc"}}})
     provider.behaviour = behaviour
     replies = gathered(gateway, provider, later, ("pay", {"n": 0}), [("pay", {"n": n}, {}) for n in range(1, 9)])
