@@ -126,6 +126,7 @@ unit_gateway = \
 	tests/unit/gateway/cli/test_text_table \
 	tests/unit/gateway/config/test_config \
 	tests/unit/gateway/config/test_config_refusals \
+	tests/unit/gateway/config/test_file \
 	tests/unit/gateway/config/test_options \
 	tests/unit/gateway/config/test_owners \
 	tests/unit/gateway/http/test_http \

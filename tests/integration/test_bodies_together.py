@@ -6,13 +6,14 @@ import signal
 
 import pytest
 
+from harness.gateway import PATIENT
 from harness.metrics import Metrics
 from harness.poll import until
 from harness.wire import request_bytes
 
 LARGE, COUNT = 500_000, 24
 SLICE = 256 << 10
-SETTINGS = {"workers": 1, "limits": {"body": "1MiB"}, "upstreams": {"array": {"batch": {"mode": "off"}}}}
+SETTINGS = {"workers": 1, "limits": {"body": "1MiB"}, "upstreams": {"array": {**PATIENT, "batch": {"mode": "off"}}}}
 
 
 def body(number, path):
