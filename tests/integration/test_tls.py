@@ -101,7 +101,7 @@ def behind(start, papers, providers):
 
     def build(name, authority="authority", host="127.0.0.1", keep=True):
         provider = providers(name, keep=keep)
-        settings = {"endpoints": [{"url": f"https://{host}:{provider.server_port}/rpc"}]}
+        settings = {"endpoints": [{"url": f"https://{host}:{provider.server_port}/rpc"}], "pool": {"connect_timeout": "60s"}}
         if authority:
             settings["ca_file"] = str(papers / f"{authority}.pem")
         return start({"workers": 1, "upstreams": {"array": settings}}), provider
