@@ -59,8 +59,10 @@ static void smooth_mean(double *mean, unsigned *known, double value)
 	*mean += (value - *mean) / *known;
 }
 
-static void begin_trial(struct arrays *arrays)
+static void begin_trial(struct arrays *arrays, uint64_t now_us)
 {
+	if (arrays->trial == 0)
+		arrays->off_us = now_us;
 	arrays->trial = TRIAL_FIRST;
 	arrays->trial_passed = 0;
 	arrays->company_us = 0;
@@ -70,8 +72,8 @@ void arrays_shun(struct arrays *arrays, uint64_t now_us)
 {
 	arrays->singles_until_us = clock_add(now_us, arrays->backoff_us);
 	arrays->backoff_us = arrays->backoff_us * 2 < BACKOFF_MOST_US ? arrays->backoff_us * 2 : BACKOFF_MOST_US;
-	begin_trial(arrays);
-	arrays->explores_until_us = arrays->company_off_us = 0;
+	begin_trial(arrays, now_us);
+	arrays->explores_until_us = arrays->ahead_until_us = arrays->company_off_us = 0;
 	arrays->explore_rest_us = BACKOFF_FIRST_US;
 	arrays->shares = 0; /* the next trial counts afresh */
 	arrays->share_us = 0;
@@ -156,17 +158,59 @@ void arrays_ended(struct arrays *arrays)
 	arrays->trial_out = false;
 }
 
-/* Whether a call holds a slot for less time alone. */
-static bool costs_more(const struct arrays *arrays)
+/* Calls that leave from now on meet no array at the provider: what they take tells. */
+static void begin_measuring(struct arrays *arrays, uint64_t now_us)
 {
-	return arrays->alone == COSTS_KNOWN && arrays->alone_us >= FAST_US &&
+	arrays->ahead_until_us = 0;
+	arrays->measures_us = now_us;
+	arrays->explores_until_us = clock_add(now_us, arrays->explore_for_us);
+}
+
+/* Arrays that are there should be gone by then. */
+static void await_arrays(struct arrays *arrays, uint64_t until_us)
+{
+	arrays->ahead_until_us = until_us;
+	arrays->explores_until_us = clock_add(until_us, arrays->explore_for_us);
+}
+
+/* Whether calls go alone, and what was sent before may still hold them up. */
+static bool is_held_up(const struct arrays *arrays, uint64_t now_us)
+{
+	return arrays->ahead_until_us && arrays_explore(arrays, now_us);
+}
+
+void arrays_made_way(struct arrays *arrays, uint64_t sent_us, size_t left, uint64_t now_us)
+{
+	if (!is_held_up(arrays, now_us))
+		return;
+	uint64_t as_long_us = clock_add(now_us, now_us - sent_us); /* the others may take as long as this one */
+	if (sent_us < arrays->measures_us && arrays->ahead_until_us < as_long_us)
+		await_arrays(arrays, as_long_us);
+	if (left == 0)
+		begin_measuring(arrays, now_us);
+}
+
+/* Whether a call seems to hold a slot for less time alone. */
+static bool seems_costly(const struct arrays *arrays)
+{
+	return arrays->alone > 0 && arrays->alone_us >= FAST_US &&
 	       arrays->company_us >= (arrays->trial ? SAVES : AS_COSTLY) * arrays->alone_us;
 }
 
-void arrays_alone(struct arrays *arrays, uint64_t number, double held_us, uint64_t now_us)
+/* Whether it does. */
+static bool costs_more(const struct arrays *arrays)
+{
+	return arrays->alone == COSTS_KNOWN && seems_costly(arrays);
+}
+
+void arrays_alone(struct arrays *arrays, uint64_t number, uint64_t sent_us, double held_us, uint64_t now_us)
 {
 	if (arrays->alone_done < number)
 		arrays->alone_done = number;
+	if (is_held_up(arrays, now_us) && now_us >= arrays->ahead_until_us)
+		begin_measuring(arrays, now_us);
+	if (is_held_up(arrays, now_us) || (arrays_explore(arrays, now_us) && sent_us < arrays->measures_us))
+		return;
 	if (arrays->alone < COSTS_KNOWN)
 		arrays->alone_us += (held_us - arrays->alone_us) / ++arrays->alone;
 	else
@@ -180,7 +224,7 @@ void arrays_alone(struct arrays *arrays, uint64_t number, double held_us, uint64
 	if (!costs_more(arrays))
 		return;
 	if (arrays->suspected)
-		begin_trial(arrays);
+		begin_trial(arrays, now_us);
 	else
 		shun_company(arrays, now_us);
 }
@@ -201,11 +245,16 @@ static void pass_trial(struct arrays *arrays, size_t items)
 	arrays->backoff_us = BACKOFF_FIRST_US;
 }
 
-/* Nobody has gone alone, and something is odd. */
-static void explore_again(struct arrays *arrays, uint64_t for_us, uint64_t now_us)
+/* Something is odd. What queues behind arrays takes as long as they do, whatever it would take by itself: where they only
+ * seem not to pay, those that are there are waited for. Where one is far too late it may be the slowest call in it. */
+static void explore_again(struct arrays *arrays, const struct arrays_company *company, uint64_t now_us)
 {
-	arrays->explore_for_us = for_us;
-	arrays->explores_until_us = clock_add(now_us, for_us);
+	arrays->explore_for_us = company->explore_us;
+	begin_measuring(arrays, now_us);
+	if (seems_costly(arrays) && !company->late)
+		await_arrays(arrays, company->others_us > now_us ? company->others_us : now_us);
+	else
+		arrays->measures_us = 0;
 	arrays->suspected = arrays->alone == COSTS_KNOWN;
 	arrays->alone = 0;
 	arrays->explore_us = clock_add(now_us, arrays->explore_rest_us);
@@ -219,7 +268,7 @@ static void end_trial(struct arrays *arrays, bool overtaken, uint64_t now_us)
 {
 	bool blocked = !overtaken && !arrays->doubted && arrays->company_us > MANY_TIMES * arrays->alone_us;
 	if (blocked)
-		begin_trial(arrays);
+		begin_trial(arrays, now_us);
 	else
 		shun_company(arrays, now_us);
 	arrays->doubted = blocked;
@@ -236,11 +285,12 @@ void arrays_company(struct arrays *arrays, const struct arrays_company *company,
 		return;
 	bool nobody_alone = arrays->alone_sent == company->sent_number && arrays->alone < COSTS_KNOWN;
 	bool unknown = nobody_alone && company->unmeasured && company->at_end && company->held_us >= (double)LONG_US;
-	bool odd = company->late || unknown || costs_more(arrays);
+	bool doubtful = nobody_alone && seems_costly(arrays);
+	bool odd = company->late || unknown || doubtful || costs_more(arrays);
 	if ((overtaken || arrays->trial) && costs_more(arrays))
 		end_trial(arrays, overtaken, now_us);
 	else if (!overtaken && odd && now_us >= arrays->explore_us)
-		explore_again(arrays, company->explore_us, now_us);
+		explore_again(arrays, company, now_us);
 	else
 		pass_trial(arrays, company->items);
 }

@@ -8,7 +8,8 @@
  * - So do arrays that are answered when their slowest call is done, where a few calls are very slow: alone such a call
  *   holds no slot for long (limiter.h), in an array it holds all the others. Eight calls alone that overtake an array
  *   tell. If no call went alone, eight are sent alone to see: when an array is far slower than it should be, when it takes
- *   LONG and nobody knows what a call takes alone, or when what was known of that says that arrays do not pay.
+ *   LONG and nobody knows what a call takes alone, or when what is known of that, be it of one call, says that arrays do
+ *   not pay. In the last case those count that left after the arrays of before were gone.
  * - Arrays that were switched off for that reason are not tried again while calls alone are still now and then far past
  *   their time: of the latest CALM none may be, since an array of many would wait for it.
  * - What was switched off is tried again in small: one array at a time, of eight calls at first, twice as many after four
@@ -32,12 +33,15 @@ struct arrays {
 	size_t trial;                /* calls of an array at most while arrays are tried again; 0: they are not */
 	unsigned trial_passed;       /* arrays that were well, those of about that size counted more */
 	bool trial_out;              /* one is under way */
+	uint64_t off_us;             /* when they were last switched off, having been on without restraint; 0: never */
 	bool doubted;                /* the trial has begun anew, since the provider may have stood still */
 	double alone_us;             /* of calls alone of late, under any load: how long each held its slot */
 	unsigned alone;              /* how many that is of, up to COSTS_KNOWN */
 	double company_us;           /* how long an array held its slot for each of its calls, of late; 0: not known */
 	uint64_t explores_until_us;  /* calls go alone until then, or until it is known what that takes */
 	uint64_t explore_for_us;     /* that long, and again from when the first of them has completed */
+	uint64_t ahead_until_us;     /* arrays that left before may hold those up until then; 0: they do not */
+	uint64_t measures_us;        /* what left before then may have been held up so, and does not count */
 	bool suspected;              /* it was one of many, of which others were well: it proves nothing */
 	uint64_t explore_us;         /* not again before */
 	uint64_t explore_rest_us;    /* and how long it rests then */
@@ -61,6 +65,8 @@ void arrays_learn(struct arrays *arrays, size_t items, uint64_t took_us, uint64_
 uint64_t arrays_sent(struct arrays *arrays);
 /* It is over, in whatever way. */
 void arrays_ended(struct arrays *arrays);
+/* One of any class that left at sent_us is over, and so many are still under way. */
+void arrays_made_way(struct arrays *arrays, uint64_t sent_us, size_t left, uint64_t now_us);
 /* A call alone has left. Returns its number. */
 uint64_t arrays_sent_alone(struct arrays *arrays);
 /* The call alone of this number is far past its time. It counts if many that left later have completed: a queue holds up
@@ -70,17 +76,18 @@ bool arrays_slow_alone(struct arrays *arrays, uint64_t number);
  * arrays_slow_alone is to be told of those that are under way, then arrays_review decides. */
 bool arrays_wants_review(const struct arrays *arrays, uint64_t now_us);
 void arrays_review(struct arrays *arrays, uint64_t now_us);
-/* The call alone of that number has held a slot for so long. */
-void arrays_alone(struct arrays *arrays, uint64_t number, double held_us, uint64_t now_us);
+/* The call alone of that number has held a slot for so long, from sent_us on. */
+void arrays_alone(struct arrays *arrays, uint64_t number, uint64_t sent_us, double held_us, uint64_t now_us);
 /* An array has completed. */
 struct arrays_company {
 	size_t items;
 	uint64_t sent_number; /* what arrays_sent returned */
 	double held_us;       /* its slot: less and less as its calls were answered */
 	uint64_t explore_us;  /* that long it takes to see what calls take alone */
-	bool late;            /* far beyond what it should take */
-	bool unmeasured;      /* all its calls are of one tool, of which none has ever gone alone */
-	bool at_end;          /* its calls were answered when the last one was done */
+	uint64_t others_us; /* when the last array under way, of any class, is far past its time, as far as is known */
+	bool late;          /* far beyond what it should take */
+	bool unmeasured;    /* all its calls are of one tool, of which none has ever gone alone */
+	bool at_end;        /* its calls were answered when the last one was done */
 };
 void arrays_company(struct arrays *arrays, const struct arrays_company *company, uint64_t now_us);
 /* Arrays are refused, or cost more than they save: none for a while. */

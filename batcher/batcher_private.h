@@ -49,7 +49,11 @@ struct lane_class {
 };
 
 /* An exchange whose calls are answered one by one holds a slot less and less: by the part of them that is still out. */
-enum { SLOT_PARTS = 1 << 20 };
+enum {
+	SLOT_PARTS = 1 << 20,
+	ONLY_SLOT_REST =
+		SLOT_PARTS / 8 /* where there is but one slot, so little of it keeps nobody out: one slow call would */
+};
 
 /* How often the provider may be visited: one for all batchers of it, one after the other as configurations come and go, so
  * that a new one does not begin with what the one before has spent. One thread's. */
@@ -103,6 +107,8 @@ struct batcher {
 	struct limiter limiter; /* how many of `in_flight` at once; of several owners': what it saw of theirs last */
 	enum limiter_state state_shown;
 	enum limiter_reason reason_shown;
+	size_t arrays_under_way;  /* of those, with several calls */
+	uint64_t arrays_until_us; /* when the last of these is far past its time, as far as is known */
 	size_t overdue;           /* of those, far past their time */
 	uint64_t freed;           /* of those that are not: slots that answers have made free, in parts of SLOT_PARTS */
 	uint64_t overdue_look_us; /* when one may become so; CLOCK_NEVER: none will */
@@ -147,7 +153,8 @@ static inline bool waiting_has_others(const struct batcher *batcher)
 static inline size_t waiting_freed(const struct batcher *batcher)
 {
 	bool whole = batcher->limiter.fixed || waiting_has_others(batcher);
-	return whole ? 0 : (size_t)(batcher->freed / SLOT_PARTS);
+	uint64_t rest = limiter_limit(&batcher->limiter) == 1 ? ONLY_SLOT_REST : 0;
+	return whole ? 0 : (size_t)((batcher->freed + rest) / SLOT_PARTS);
 }
 
 /* Exchanges under way, as the limiter counts them, over all owners. */

@@ -216,8 +216,8 @@ static void learn_alone(const struct batcher *batcher, struct lane_class *class,
 	uint64_t patience_us = window_elapsed_us(batch->sent_us, batch->overdue_us);
 	if (took_us >= patience_us)
 		arrays_slow_alone(&class->arrays, batch->alone_number);
-	arrays_alone(&class->arrays, batch->alone_number, (double)(took_us < patience_us ? took_us : patience_us),
-		     now_us);
+	arrays_alone(&class->arrays, batch->alone_number, batch->sent_us,
+		     (double)(took_us < patience_us ? took_us : patience_us), now_us);
 	if (!arrays_wants_review(&class->arrays, now_us))
 		return;
 	find_slow_alone(batcher, class, now_us);
@@ -240,6 +240,7 @@ static void learn_company(struct batcher *batcher, struct lane_class *class, con
 		.sent_number = batch->alone_number,
 		.held_us = batch->answered ? (double)batch->answers_us / (double)batch->answered : 0,
 		.explore_us = explore_for_us(batcher, &class->costs),
+		.others_us = batcher->arrays_until_us,
 		.late = took_us > patience_us && costs_known(&class->costs),
 		.unmeasured = batch->learned && !batch->learned->went_alone,
 	};
@@ -276,6 +277,9 @@ void learned_completed(struct batcher *batcher, const struct batch *batch, uint6
 	if (batch->under_way <= 2 && now_us < batch->overdue_us)
 		arrays_learn(&class->arrays, batch->count, took_us, now_us);
 	learn_limit(batcher, class, batch, false, now_us);
+	/* the limit is that of arrays; where calls take long it began with as many as calls alone have (limiter.h) */
+	if (class->arrays.off_us == now_us && class->answer.exchange_us < LIMITER_SLOW_US)
+		limiter_seek(&batcher->limiter, now_us);
 }
 
 void learned_given_up(struct batcher *batcher, const struct batch *batch, uint64_t now_us)

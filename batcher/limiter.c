@@ -577,6 +577,18 @@ static void end_round(struct limiter *limiter, const struct findings *found, uin
 	begin_round(limiter);
 }
 
+void limiter_seek(struct limiter *limiter, uint64_t now_us)
+{
+	if (limiter->fixed || limiter->state == LIMITER_START)
+		return;
+	rest_limit(limiter, 0, now_us);
+	limiter->rest_us = REST_FIRST_US;
+	limiter->fewer_next = false;
+	limiter->risen = RISEN_MOST;
+	limiter->changed_us = now_us;
+	begin_round(limiter);
+}
+
 static double at_most_expected_us(const struct limiter_sample *sample)
 {
 	double expected_us = costs_expected_us(sample->costs, sample->items);

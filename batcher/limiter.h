@@ -115,6 +115,9 @@ void limiter_view(struct limiter *view, const struct limiter *limiter);
 void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
 /* One has become so, and none of its calls is answered. */
 void limiter_overdue(struct limiter *limiter);
+/* Exchanges are of a smaller kind from now on, and the provider may well work on more of them: twice as many are tried next,
+ * and with each try that is kept. */
+void limiter_seek(struct limiter *limiter, uint64_t now_us);
 /* An exchange has completed. Teaches its costs, too, when it is sure that nothing queued. */
 void limiter_completed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us);
 

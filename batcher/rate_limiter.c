@@ -9,7 +9,9 @@
 enum {
 	BURSTS = 10,
 	SMOOTHING = 8,
-	ENOUGH = 8,        /* visits of a run that tell a rate */
+	ENOUGH = 8,         /* visits of a run that tell a rate */
+	ENOUGH_OF_LATE = 4, /* that passed, likewise, over several runs */
+	MOST_OF_LATE = 16,  /* as so many those count that passed before */
 	NOTHING_SILENT = 3 /* runs in a row in which nothing passed: an outage, where no pause says when to come back */
 };
 #define OUTAGE_LOOK_US ((double)CLOCK_US_PER_S) /* longest time between two looks whether it is over, likewise */
@@ -94,6 +96,24 @@ static double half_the_rate(const struct learned_rate *learned)
 {
 	double gap_us = learned->gap_us < OUTAGE_LOOK_US / 2 ? learned->gap_us : OUTAGE_LOOK_US / 2;
 	return 2 * larger_of(learned->step_us, gap_us);
+}
+
+/* Each refusal halves what was before, which counts as no more than a few: a rate may have become far less. */
+static void count_let_in(struct learned_rate *learned, double took_us, uint64_t pause_us)
+{
+	double let_in = learned->let_in / 2 + learned->passed;
+	double part = let_in > MOST_OF_LATE ? MOST_OF_LATE / let_in : 1;
+	learned->let_in_us = pause_us ? 0 : (learned->let_in_us / 2 + took_us) * part;
+	learned->let_in = pause_us ? 0 : let_in * part;
+}
+
+/* A run is too short to tell a rate. Where a refusal costs but itself, several in a row do: what the provider has let in over
+ * all of them. One that refuses now and then, however seldom it is visited, is not visited ever more seldom. */
+static double step_of_late(const struct learned_rate *learned)
+{
+	if (learned->step_us <= 0 || learned->let_in < ENOUGH_OF_LATE)
+		return half_the_rate(learned);
+	return larger_of(learned->step_us, MARGIN * learned->let_in_us / learned->let_in);
 }
 
 /* Of a run that began with credit nobody knows: it lets in no more than what passed, and no less than that over the run
@@ -193,9 +213,10 @@ void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint6
 	double took_us = sent_us > learned->run_us ? (double)(sent_us - learned->run_us) : 0;
 	double most_us = pause_us ? (double)pause_us : LONGEST_GAP_US;
 	bool sure = false;
+	count_let_in(learned, took_us, pause_us);
 	double step_us = learned->visits > ENOUGH
 				 ? step_of_run(learned, took_us, learned->visits - 1.0, (double)pause_us, &sure)
-				 : half_the_rate(learned);
+				 : step_of_late(learned);
 	if (learned->held_us > 0 && step_us > learned->held_us) { /* that much it has let in, and for long */
 		step_us = learned->held_us;
 		sure = true;

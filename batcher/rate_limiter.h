@@ -58,12 +58,13 @@ struct learned_rate {
 	bool full;                   /* the run began after a pause, or is the first */
 	double full_us, full_passed; /* the last run of that kind that told nothing by itself */
 	uint64_t hold_us, hold_until_us;
-	double held_us;   /* step_us that has been held until then; 0: none has */
-	unsigned passed;  /* visits of this run that did */
-	unsigned nothing; /* runs in a row of which none did */
-	bool outage;      /* that is what it is taken for */
-	double before_us; /* step_us before the first of those */
-	double outage_us; /* time between visits as an outage ended; 0: none has of late */
+	double held_us;           /* step_us that has been held until then; 0: none has */
+	unsigned passed;          /* visits of this run that did */
+	double let_in_us, let_in; /* of late, over refusals that asked for no pause: in that time so many passed */
+	unsigned nothing;         /* runs in a row of which none did */
+	bool outage;              /* that is what it is taken for */
+	double before_us;         /* step_us before the first of those */
+	double outage_us;         /* time between visits as an outage ended; 0: none has of late */
 };
 
 /* A request leaves. */

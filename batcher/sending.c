@@ -17,6 +17,23 @@ static uint64_t freed_by(const struct batch *batch)
 	return batch->answered * (SLOT_PARTS / batch->count);
 }
 
+static void end_array(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
+{
+	arrays_ended(&waiting_class(batcher, batch->lane)->arrays);
+	batcher->arrays_under_way--;
+	for (size_t i = 0; i < countof(batcher->classes); i++)
+		arrays_made_way(&batcher->classes[i].arrays, batch->sent_us, batcher->arrays_under_way, now_us);
+}
+
+/* Returns what batch->alone_number is. */
+static uint64_t begin_array(struct batcher *batcher, const struct batch *batch)
+{
+	batcher->arrays_under_way++;
+	if (batch->overdue_us != CLOCK_NEVER && batch->overdue_us > batcher->arrays_until_us)
+		batcher->arrays_until_us = batch->overdue_us;
+	return arrays_sent(&waiting_class(batcher, batch->lane)->arrays);
+}
+
 void sending_ended(struct batcher *batcher, struct batch *batch)
 {
 	struct lane *lane = batch->lane;
@@ -33,10 +50,10 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 		batcher->overdue--;
 	else
 		batcher->freed -= freed_by(batch);
-	if (batch->count > 1)
-		arrays_ended(&waiting_class(batcher, lane)->arrays);
-	lane->completed = true;
 	uint64_t now_us = loop_now(batcher->loop);
+	if (batch->count > 1)
+		end_array(batcher, batch, now_us);
+	lane->completed = true;
 	window_completed(&lane->company, batch->count, now_us);
 	if (full)
 		batcher->free_us = now_us;
@@ -334,7 +351,7 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 	batch->under_way = count_out(batcher, now_us);
 	watch_age(batcher, batch, now_us);
 	struct arrays *arrays = &waiting_class(batcher, batch->lane)->arrays;
-	batch->alone_number = batch->count > 1 ? arrays_sent(arrays) : arrays_sent_alone(arrays);
+	batch->alone_number = batch->count > 1 ? begin_array(batcher, batch) : arrays_sent_alone(arrays);
 	batch->explores = batch->count == 1 && arrays_explore(arrays, now_us);
 	note_company(batcher, batch, now_us);
 	count_sent(batcher, batch, reason);

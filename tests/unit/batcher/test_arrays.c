@@ -52,7 +52,7 @@ static void complete_array(struct arrays *arrays, size_t items, double held_us, 
 					  .unmeasured = true };
 	company.sent_number = arrays_sent(arrays);
 	while (invalidated-- > 0)
-		arrays_alone(arrays, arrays_sent_alone(arrays), alone_us, now_us);
+		arrays_alone(arrays, arrays_sent_alone(arrays), now_us, alone_us, now_us);
 	arrays_company(arrays, &company, now_us);
 	arrays_ended(arrays);
 }
@@ -83,14 +83,14 @@ static void an_array_that_is_far_too_slow_makes_one_look_what_calls_take_alone(v
 	assert_true(arrays_shunned(&arrays, 0)); /* for as long as that takes */
 	assert_false(arrays_shunned(&arrays, 30000));
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
-		arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 10000);
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 10000, 5000, 10000);
 	assert_true(arrays_shunned(&arrays, 10001));
 	assert_true(arrays_shunned(&arrays, CLOCK_US_PER_S)); /* for longer: it is the company */
 	/* the provider is slow, whatever it is sent */
 	arrays_init(&arrays);
 	complete_array(&arrays, 64, 2e6, true, 0, 0, 0);
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
-		arrays_alone(&arrays, arrays_sent_alone(&arrays), 2e6, 10000);
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 10000, 2e6, 10000);
 	assert_false(arrays_shunned(&arrays, 10001));
 	complete_array(&arrays, 64, 2e6, true, 0, 0, 20000);
 	assert_false(arrays_shunned(&arrays, 20000)); /* once looked is enough for a while */
@@ -107,7 +107,7 @@ static void an_array_that_takes_long_makes_one_look_if_nobody_knows_what_calls_t
 	complete_array(&arrays, 64, 2e6, false, 0, 0, 0);
 	assert_true(arrays_shunned(&arrays, 0));
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
-		arrays_alone(&arrays, arrays_sent_alone(&arrays), 1e6, 10000);
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 10000, 1e6, 10000);
 	assert_false(arrays_shunned(&arrays, 10001)); /* arrays pay */
 	complete_array(&arrays, 64, 2e6, false, 0, 0, 2 * CLOCK_US_PER_S);
 	assert_false(arrays_shunned(&arrays, 2 * CLOCK_US_PER_S)); /* that is known now */
@@ -128,7 +128,7 @@ static void arrays_stay_off_while_calls_alone_are_now_and_then_slow(void **state
 		if (i % 100 == 0)
 			slow = number;
 		else
-			arrays_alone(&arrays, number, 5000, now_us);
+			arrays_alone(&arrays, number, now_us, 5000, now_us);
 		if (i % 100 == 20)
 			assert_true(arrays_slow_alone(&arrays, slow));
 		if (i >= 20 && arrays_wants_review(&arrays, now_us))
@@ -149,7 +149,7 @@ static void what_was_off_is_tried_again_in_small(void **state)
 	(void)state;
 	arrays_init(&arrays);
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
-		arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 0);
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 0, 5000, 0);
 	arrays_shun(&arrays, 0);
 	uint64_t now_us = CLOCK_US_PER_S;
 	for (size_t most = 8; most <= 64; most *= 2) {
@@ -176,10 +176,66 @@ static void looking_begins_again_when_the_first_one_is_back(void **state)
 	(void)state;
 	arrays_init(&arrays);
 	complete_array(&arrays, 64, 2e6, true, 0, 0, 0);
-	arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 20000);
-	arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 40000);
+	arrays_alone(&arrays, arrays_sent_alone(&arrays), 20000, 5000, 20000);
+	arrays_alone(&arrays, arrays_sent_alone(&arrays), 40000, 5000, 40000);
 	assert_true(arrays_shunned(&arrays, 49999));
 	assert_false(arrays_shunned(&arrays, 50000));
+}
+
+/* Arrays cost 6 ms a call, and the one call that ever went alone took 5: eight go alone to see. Arrays of before are still in
+ * the provider's queue, and what queues behind them takes as long as they do. (A flood was sent in arrays for good: calls
+ * alone were taken to need 400 ms.) */
+static void what_queues_behind_arrays_does_not_tell_what_calls_take_alone(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	arrays_alone(&arrays, arrays_sent_alone(&arrays), 0, 5000, 5000);
+	complete_array(&arrays, 10, 60000, false, 0, 0, 100000);
+	arrays_made_way(&arrays, 40000, 2, 100000);
+	assert_true(arrays_explore(&arrays, 100000));
+	for (unsigned i = 0; i < COSTS_KNOWN; i++)
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 100000, 20000, 120000);
+	assert_true(arrays_explore(&arrays, 120000)); /* these do not count */
+	arrays_made_way(&arrays, 60000, 1,
+			120000); /* there is one more, which may take as long as this one did: 60 ms */
+	arrays_alone(&arrays, arrays_sent_alone(&arrays), 120000, 5000, 179000);
+	assert_int_equal(arrays.alone, 0);
+	arrays_made_way(&arrays, 60000, 0, 179000); /* the last one */
+	uint64_t late = arrays_sent_alone(&arrays), now_us = 184000;
+	arrays_alone(&arrays, late, 178999, 5000, now_us); /* left before */
+	assert_int_equal(arrays.alone, 0);
+	for (unsigned i = 0; i < COSTS_KNOWN; i++)
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 179000, 5000, now_us);
+	assert_false(arrays_explore(&arrays, now_us)); /* it is known */
+	assert_true(arrays_shunned(&arrays, now_us + CLOCK_US_PER_S - 1));
+	assert_int_equal(arrays.off_us, now_us);
+}
+
+/* Other classes' arrays never end: as long as those of before may take, and no longer, calls are taken to be held up. */
+static void looking_is_not_put_off_for_good(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	arrays_alone(&arrays, arrays_sent_alone(&arrays), 0, 5000, 5000);
+	complete_array(&arrays, 10, 60000, false, 0, 0, 100000);
+	arrays_made_way(&arrays, 90000, 5, 101000);
+	for (uint64_t now_us = 102000; now_us < 112000; now_us += 1000)
+		arrays_made_way(&arrays, 100500, 5, now_us); /* others, sent since */
+	arrays_alone(&arrays, arrays_sent_alone(&arrays), 101000, 5000, 113000);
+	assert_int_equal(arrays.ahead_until_us, 0);
+	for (unsigned i = 0; i < COSTS_KNOWN; i++)
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 113000, 5000, 118000);
+	assert_true(arrays_shunned(&arrays, 118000 + CLOCK_US_PER_S - 1));
+	/* and if nothing ever comes back, calls go in arrays again */
+	arrays_init(&arrays);
+	arrays_alone(&arrays, arrays_sent_alone(&arrays), 0, 5000, 5000);
+	complete_array(&arrays, 10, 60000, false, 0, 0, 100000);
+	assert_true(arrays_shunned(&arrays, 129999));
+	assert_false(arrays_shunned(&arrays, 130000));
+	arrays_made_way(&arrays, 90000, 0, 130000);
+	assert_false(arrays_shunned(&arrays, 130000));
 }
 
 /* Where calls come too seldom for long arrays, one at a time would be the rule for good. */
@@ -189,7 +245,7 @@ static void a_trial_ends_with_short_arrays_too(void **state)
 	(void)state;
 	arrays_init(&arrays);
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
-		arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 0);
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 0, 5000, 0);
 	arrays_shun(&arrays, 0);
 	for (unsigned i = 0; i < 4; i++)
 		complete_array(&arrays, 8, 6000, false, 0, 0, CLOCK_US_PER_S);
@@ -231,6 +287,8 @@ int main(void)
 		cmocka_unit_test(arrays_stay_off_while_calls_alone_are_now_and_then_slow),
 		cmocka_unit_test(what_was_off_is_tried_again_in_small),
 		cmocka_unit_test(looking_begins_again_when_the_first_one_is_back),
+		cmocka_unit_test(what_queues_behind_arrays_does_not_tell_what_calls_take_alone),
+		cmocka_unit_test(looking_is_not_put_off_for_good),
 		cmocka_unit_test(a_trial_ends_with_short_arrays_too),
 		cmocka_unit_test(who_comes_brings_along_what_is_known),
 	};

@@ -336,6 +336,29 @@ static void a_limit_that_lets_all_queue_is_found_out(void **state)
 	assert_in_range((uint64_t)costs.fixed_us, 4000, 20000);
 }
 
+/* The limit was found for arrays, each with calls of many; now they travel alone, and the provider works on all of them. What
+ * was tried a little at a time took seconds. */
+static void what_goes_alone_from_now_on_is_sought_anew(void **state)
+{
+	(void)state;
+	struct limiter limiter;
+	struct costs costs = { .weight = 0 };
+	uint64_t now_us = 10 * CLOCK_US_PER_S;
+	limiter_init(&limiter, 0, LIMITER_START_BATCH);
+	loop_callers(&limiter, &costs, 256, 8, 5000, 3000, &now_us);
+	assert_in_range(limiter_limit(&limiter), 6, 16);
+	size_t before = limiter_limit(&limiter);
+	limiter_seek(&limiter, now_us);
+	assert_int_equal(limiter_limit(&limiter), before);
+	loop_callers(&limiter, &costs, 256, 1000, 5000, 6000, &now_us);
+	assert_in_range(limiter_limit(&limiter), 100, LIMITER_MOST);
+	/* a configured number is left alone */
+	limiter_init(&limiter, 4, 0);
+	limiter_seek(&limiter, now_us);
+	assert_int_equal(limiter_limit(&limiter), 4);
+	assert_int_equal(limiter_reachable(&limiter), 4);
+}
+
 /* The limit is 64, six are used, and two of them are worked on: a cut to a quarter of 64 would change nothing, and look as
  * if exchanges had become slower. */
 static void a_cut_goes_below_what_is_used(void **state)
@@ -444,6 +467,7 @@ int main(void)
 		cmocka_unit_test(a_slow_provider_is_allowed_many_at_once),
 		cmocka_unit_test(our_own_lag_is_not_the_provider_s),
 		cmocka_unit_test(a_limit_that_lets_all_queue_is_found_out),
+		cmocka_unit_test(what_goes_alone_from_now_on_is_sought_anew),
 		cmocka_unit_test(a_cut_goes_below_what_is_used),
 		cmocka_unit_test(a_cut_is_over_when_the_first_that_left_since_is_back),
 		cmocka_unit_test(a_fixed_number_stays),

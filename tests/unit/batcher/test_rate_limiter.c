@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "tests/support/batcher_world.h"
 
 enum { CALLS = 100, VISITS = 2000 };
@@ -227,6 +228,40 @@ static void a_slow_provider_is_not_down(void **state)
 	visit_for(&provider, &learned, &now_us, 600 * CLOCK_US_PER_S);
 	assert_in_range(provider.passed, 100, 130);
 	assert_in_range(provider.refused, 0, 700);
+}
+
+/* Five visits under way at once; one in fifty is refused, whatever the pace. The largest time between visits that was taught. */
+static double visit_by_chance(uint64_t seed)
+{
+	enum { UNDER_WAY = 5, VISITS_BY_CHANCE = 12500 };
+	struct learned_rate learned = { 0 };
+	uint64_t random = random_seeded(seed), now_us = CLOCK_US_PER_S, ends_us[UNDER_WAY] = { 0 }, sent_us[UNDER_WAY];
+	double longest_us = 0;
+	for (unsigned i = 0; i < VISITS_BY_CHANCE; i++) {
+		size_t next = 0;
+		for (size_t k = 1; k < UNDER_WAY; k++)
+			next = ends_us[k] < ends_us[next] ? k : next;
+		now_us = ends_us[next] > now_us ? ends_us[next] : now_us;
+		if (ends_us[next] && random_part(&random) < 0.02)
+			learned_rate_refused(&learned, 0, sent_us[next], now_us);
+		else if (ends_us[next])
+			learned_rate_passed(&learned, sent_us[next], now_us);
+		longest_us = learned.step_us > longest_us ? learned.step_us : longest_us;
+		uint64_t visit_us = learned_rate_visit_us(&learned);
+		sent_us[next] = now_us = visit_us > now_us ? visit_us : now_us;
+		ends_us[next] = now_us + 2500 + (uint64_t)(5000 * random_part(&random));
+		learned_rate_visit(&learned, now_us);
+	}
+	return longest_us;
+}
+
+/* (Thousands of 100,000 writes in arrays were refused as overloaded: the provider said 429 to one request in fifty, and two that
+ * came close together halved the pace, again and again, to one request in seconds.) */
+static void refusals_by_chance_bring_nothing_to_a_standstill(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 200; seed++)
+		assert_in_range((uint64_t)visit_by_chance(seed), 0, 50000);
 }
 
 /* --- in a batcher --- */
@@ -523,6 +558,7 @@ int main(void)
 		cmocka_unit_test(too_many_at_once_are_no_outage),
 		cmocka_unit_test(a_slow_provider_is_not_down),
 		cmocka_unit_test(a_quiet_time_is_no_pace),
+		cmocka_unit_test(refusals_by_chance_bring_nothing_to_a_standstill),
 		cmocka_unit_test(one_burst_of_refusals_is_one_event),
 		cmocka_unit_test(a_pause_is_meant_of_the_whole_upstream),
 		cmocka_unit_test(a_pause_for_one_call_of_a_batch_counts_as_well),

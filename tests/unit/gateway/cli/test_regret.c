@@ -99,6 +99,34 @@ static void a_choice_of_cells_is_within_bounds(void **state)
 	assert_in_range(hold, wanted == CELLS ? HOLD : 0, wanted); /* of two nobody knows how many should */
 }
 
+/* Arrays gain nothing here, and a flood fills them: the others' calls waited for all of it, a second and a third of one. They take
+ * some milliseconds alone. */
+static void a_flood_does_not_fill_arrays_that_gain_nothing(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "per-call", "superlinear" };
+	for (size_t i = 0; i < unless_valgrind(countof(names), 1); i++) {
+		struct regret_cell cell = { NULL, world_named(names[i]), regret_load_named("flood") };
+		struct simulation_result result = regret_run(&cell, &regret_auto, &regret_test_size, NULL, 0);
+		assert_int_equal(result.failed + result.refused, 0);
+		assert_in_range(result.took_p50_us, 1, 10000);
+		assert_in_range(result.took_p99_us, 1, 20000);
+	}
+}
+
+/* The limit has come down to one, and each array waits for the slowest of its calls, all others of which are answered long before:
+ * a quarter of the calls found no place. */
+static void one_slow_call_does_not_hold_the_only_slot(void **state)
+{
+	(void)state;
+	struct regret_cell cell = { NULL, world_named("log-normal"), regret_load_named("poisson-50") };
+	if (unless_valgrind(1, 0) == 0)
+		skip();
+	struct simulation_result result = regret_run(&cell, &regret_auto, &regret_table_size, NULL, 0);
+	assert_int_equal(result.failed + result.refused, 0);
+	assert_true(regret_goodput(&cell, &result) >= 0.95 * 0.5 * cell.world->capacity);
+}
+
 /* --- histories --- */
 
 /* Random episodes of random worlds, then one that is well for good. */
@@ -197,6 +225,8 @@ static void the_tenth_phase_is_as_good_as_a_first_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_flood_does_not_fill_arrays_that_gain_nothing),
+		cmocka_unit_test(one_slow_call_does_not_hold_the_only_slot),
 		cmocka_unit_test(a_choice_of_cells_is_within_bounds),
 		cmocka_unit_test(no_history_leaves_a_state_that_lasts),
 		cmocka_unit_test(the_tenth_phase_is_as_good_as_a_first_one),
