@@ -59,11 +59,12 @@ void batch_put(struct batch *batch, struct batch_item *item)
 		batch->deadline_us = item->deadline_us;
 }
 
-void batch_sent(struct batch *batch, struct exchange *exchange, uint64_t now_us)
+void batch_sent(struct batch *batch, struct exchange *exchange, enum flush_reason reason, uint64_t now_us)
 {
 	assert(batch->state == BATCH_OPEN && batch->count > 0);
 	batch->state = BATCH_SENT;
 	batch->exchange = exchange;
+	batch->reason = (uint8_t)reason;
 	batch->sent_us = now_us;
 	batch->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
 }
@@ -100,6 +101,7 @@ struct batch_facts batch_facts(const struct batch *batch, const struct batch_ite
 		.left_us = batch->sent_us,
 		.upstream_us = window_elapsed_us(batch->sent_us, now_us),
 		.attempts = item->attempts + attempts_of(batch),
+		.reason = batch->reason,
 		.bisected = batch->kind == ATTEMPT_BISECTION,
 	};
 }

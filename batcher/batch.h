@@ -12,6 +12,7 @@
 #include "base/compiler.h"
 #include "batcher/item.h"
 #include "batcher/policy.h"
+#include "metrics/catalogue.h"
 
 enum batch_state { BATCH_OPEN, BATCH_SENT, BATCH_DONE };
 
@@ -40,6 +41,7 @@ struct batch {
 	struct answer *said;         /* it was sent before, and this was the answer. A reference; NULL: it was not */
 	struct answer *before; /* its calls were sent before, and this came of it. A reference; NULL: they were not */
 	uint64_t id;           /* unique in this process; 0: not sent */
+	uint8_t reason;        /* enum flush_reason: why it left; sent */
 	uint64_t sent_us;
 	uint64_t deadline_us;         /* the latest of its items' deadlines as it left */
 	size_t under_way;             /* exchanges of the upstream as it left, itself included */
@@ -69,8 +71,8 @@ void batch_free(struct batch *batch);
 bool batch_fits(const struct batch *batch, const struct batch_policy *policy, const struct batch_item *item);
 /* Put in a call that has left its lane; open only. */
 void batch_put(struct batch *batch, struct batch_item *item);
-/* It has left: gives it its id. */
-void batch_sent(struct batch *batch, struct exchange *exchange, uint64_t now_us);
+/* It has left, and why: gives it its id. */
+void batch_sent(struct batch *batch, struct exchange *exchange, enum flush_reason reason, uint64_t now_us);
 /* This item is no longer in here. */
 void batch_drop(struct batch *batch, struct batch_item *item);
 

@@ -18,6 +18,7 @@ struct batch_facts {
 	uint64_t left_us;     /* when it left; 0: never sent */
 	uint64_t upstream_us; /* from leaving to this item's answer; 0: never sent */
 	uint32_t attempts;    /* to deliver the call, all of them; 0: none */
+	uint8_t reason;       /* enum flush_reason: why the batch left then; of one that was sent */
 	bool bisected; /* it was part of a request that was refused as a whole, and left again in a smaller one */
 };
 

@@ -340,7 +340,7 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 		return;
 	}
 	batch->learned = only_tool(batch);
-	batch_sent(batch, exchange, now_us);
+	batch_sent(batch, exchange, reason, now_us);
 	if (!batch->said)
 		retry_budget_deposit(upstream_retry_budget(batcher->upstream), batch->count);
 	count_rate(batcher, batch, now_us);

@@ -185,6 +185,7 @@ static void describe_journey(struct traced_call *to, const struct call *call)
 	to->upstream_us = facts->upstream_us;
 	to->batch = facts->id;
 	to->items = facts->items;
+	to->left_for = facts->id ? metric_word(LABEL_FLUSH_REASON, facts->reason) : NULL;
 	to->attempts = facts->attempts;
 	to->shared = call->source == SOURCE_COLLAPSED;
 	if (facts->id)

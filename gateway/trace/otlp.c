@@ -176,6 +176,7 @@ static void put_exchange(struct attributes *list, const struct traced_call *call
 	attributes_put_text(list, "network.transport", call->stdio ? "pipe" : "tcp");
 	attributes_put_number(list, "jitney.batch.id", call->batch);
 	attributes_put_number(list, "jitney.batch.size", call->items);
+	attributes_put_text(list, "jitney.batch.reason", call->left_for);
 }
 
 static struct trace_context exchange_context(const struct encoder *encoder, const struct traced_call *call)

@@ -40,11 +40,12 @@ struct traced_call {
 	uint64_t look_us; /* in a tier outside the process */
 	uint64_t left_us; /* of the wall clock, when it left for the provider; 0: it never did */
 	uint64_t waited_us, upstream_us;
-	uint64_t batch;    /* its number; 0: it never left */
-	uint32_t items;    /* calls in it */
-	uint32_t attempts; /* to deliver the call */
-	bool shared;       /* it joined another call's flight */
-	bool stdio;        /* the provider is a program: pipes, no network */
+	uint64_t batch;       /* its number; 0: it never left */
+	uint32_t items;       /* calls in it */
+	const char *left_for; /* the word for why it left; of a batch */
+	uint32_t attempts;    /* to deliver the call */
+	bool shared;          /* it joined another call's flight */
+	bool stdio;           /* the provider is a program: pipes, no network */
 	enum outcome outcome;
 	unsigned status;
 	uint64_t bytes; /* of the answer */
