@@ -14,6 +14,7 @@ libbase_a_SOURCES = \
 	base/crash.c base/crash.h \
 	base/due_heap.c base/due_heap.h \
 	base/fd_message.c base/fd_message.h \
+	base/gzip.c base/gzip.h \
 	base/hash_table.c base/hash_table.h \
 	base/hex.h \
 	base/json.c base/json.h \

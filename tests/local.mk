@@ -9,6 +9,7 @@ unit_base = \
 	tests/unit/base/test_clock \
 	tests/unit/base/test_crash \
 	tests/unit/base/test_due_heap \
+	tests/unit/base/test_gzip \
 	tests/unit/base/test_hash_table \
 	tests/unit/base/test_json \
 	tests/unit/base/test_json_arriving \

@@ -50,7 +50,7 @@ struct trace_book *trace_book_new(struct exporter *exporter, size_t tools)
 
 void trace_book_use(struct worker *worker, const struct trace_settings *settings)
 {
-	struct trace_book *book = settings ? worker->trace_book : NULL;
+	struct trace_book *book = trace_route_of(settings, OTLP_TRACES) ? worker->trace_book : NULL;
 	if (book) {
 		book->threshold = UINT64_MAX / 100 * settings->percent;
 		book->all = settings->percent == 100;

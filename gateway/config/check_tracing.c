@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check_tracing.c: where traces go. What the file does not say comes from the environment, by the names that OpenTelemetry
- * has given it: OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS and _TIMEOUT, OTEL_METRIC_EXPORT_INTERVAL,
- * OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_SDK_DISABLED.
+ * check_tracing.c: where traces and metrics go. What the file does not say comes from the environment, by the names that
+ * OpenTelemetry has given it: OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, _CERTIFICATE, _COMPRESSION and _TIMEOUT, each before
+ * that with _TRACES or _METRICS in it; OTEL_METRIC_EXPORT_INTERVAL, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+ * OTEL_SDK_DISABLED.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/hex.h"
 #include "base/json_write.h"
@@ -16,12 +18,15 @@
 #include "gateway/config/config_private.h"
 #include "gateway/trace/settings.h"
 
-enum { PAIR_BYTES = 4096, ATTRIBUTES_MOST = 24, OWN_ATTRIBUTES = 4, MS_MOST = 24 * 60 * 60 * 1000 };
+enum {
+	VARIABLE_BYTES = 48,
+	PAIR_BYTES = 4096,
+	ATTRIBUTES_MOST = 24,
+	OWN_ATTRIBUTES = 4,
+	MS_MOST = 24 * 60 * 60 * 1000
+};
 enum { TIMEOUT_MS = 10 * 1000, TIMEOUT_MS_LEAST = 1, INTERVAL_MS = 60 * 1000, INTERVAL_MS_LEAST = 100 };
 
-#define ENDPOINT "OTEL_EXPORTER_OTLP_ENDPOINT"
-#define HEADERS "OTEL_EXPORTER_OTLP_HEADERS"
-#define TIMEOUT "OTEL_EXPORTER_OTLP_TIMEOUT"
 #define INTERVAL "OTEL_METRIC_EXPORT_INTERVAL"
 #define ATTRIBUTES "OTEL_RESOURCE_ATTRIBUTES"
 
@@ -32,10 +37,30 @@ static const char *read_environment(const char *name)
 	return value && *value ? value : NULL;
 }
 
-/* A number of milliseconds; as it is without the variable. False: it says something else. */
-static bool read_milliseconds(const char *name, unsigned long least, unsigned long without, uint64_t *us)
+/* A variable of the exporter's, as it is for one signal. */
+struct variable {
+	char name[VARIABLE_BYTES]; /* of the one that is set, else of the one for all signals */
+	const char *value;         /* NULL: neither is */
+	bool own;                  /* it is the signal's own */
+};
+
+static struct variable read_variable(enum otlp_signal signal, const char *what)
 {
-	const char *text = read_environment(name);
+	static const char *const signals[] = { [OTLP_TRACES] = "TRACES", [OTLP_METRICS] = "METRICS" };
+	struct variable variable;
+	snprintf(variable.name, sizeof variable.name, "OTEL_EXPORTER_OTLP_%s_%s", signals[signal], what);
+	variable.value = read_environment(variable.name);
+	variable.own = variable.value != NULL;
+	if (variable.own)
+		return variable;
+	snprintf(variable.name, sizeof variable.name, "OTEL_EXPORTER_OTLP_%s", what);
+	variable.value = read_environment(variable.name);
+	return variable;
+}
+
+/* A number of milliseconds; as it is without the variable. False: it says something else. */
+static bool read_milliseconds(const char *text, unsigned long least, unsigned long without, uint64_t *us)
+{
 	char *end = NULL;
 	errno = 0;
 	unsigned long ms = text && *text >= '0' && *text <= '9' ? strtoul(text, &end, 10) : 0;
@@ -44,14 +69,27 @@ static bool read_milliseconds(const char *name, unsigned long least, unsigned lo
 	return good || !text;
 }
 
-/* NULL: calls are not traced. */
-static const char *choose_endpoint(const struct config *config)
+/* Whether this signal is told to anybody, and to whom: the file's endpoint is for all of them. */
+static struct variable choose_endpoint(const struct config *config, enum otlp_signal signal)
 {
 	const char *disabled = read_environment("OTEL_SDK_DISABLED");
 	const char *endpoint = config->generation.tracing.endpoint;
+	struct variable none = { .value = NULL }, written = { .value = endpoint };
+	if (signal == OTLP_METRICS && !config->generation.tracing.metrics)
+		return none;
 	if (endpoint)
-		return strcmp(endpoint, "off") == 0 ? NULL : endpoint;
-	return disabled && strcasecmp(disabled, "true") == 0 ? NULL : read_environment(ENDPOINT);
+		return strcmp(endpoint, "off") == 0 ? none : written;
+	return disabled && strcasecmp(disabled, "true") == 0 ? none : read_variable(signal, "ENDPOINT");
+}
+
+/* NULL: the system's authorities, or the connection is not one that asks for them. */
+static struct variable choose_authorities(const struct config *config, enum otlp_signal signal, const char *endpoint)
+{
+	const char *file = config->generation.tracing.ca_file;
+	struct variable none = { .value = NULL }, written = { .value = file };
+	if (strncasecmp(endpoint, "https:", 6) != 0)
+		return none;
+	return file ? written : read_variable(signal, "CERTIFICATE");
 }
 
 /* --- lists of the environment: "name=value,name=value", values percent-encoded (W3C Baggage) --- */
@@ -91,10 +129,10 @@ static void complain_of_variable(struct config_load *load, const struct node *ro
 		     why);
 }
 
-static void check_headers(struct config_load *load, const struct node *root)
+static void check_headers(struct config_load *load, const struct node *root, enum otlp_signal signal)
 {
-	const char *text = read_environment(HEADERS);
-	struct slice rest = slice_of(text);
+	const struct variable headers = read_variable(signal, "HEADERS");
+	struct slice rest = slice_of(headers.value);
 	struct trace_attribute pair;
 	bool wrong = false;
 	size_t count = 0;
@@ -102,38 +140,76 @@ static void check_headers(struct config_load *load, const struct node *root)
 		wrong = wrong || value_header_name(slice_of(pair.name)) || value_header(slice_of(pair.value)) ||
 			++count > TRACE_HEADERS_MOST;
 	if (wrong)
-		complain_of_variable(load, root, HEADERS,
+		complain_of_variable(load, root, headers.name,
 				     "must be name=value pairs with commas between them, 32 at most");
 }
 
-static void check_milliseconds(struct config_load *load, const struct node *root, const char *name, unsigned long least)
+static void check_milliseconds(struct config_load *load, const struct node *root, const char *name, const char *text,
+			       unsigned long least)
 {
 	uint64_t us;
 	char why[100];
 	snprintf(why, sizeof why, "must be a number of milliseconds from %lu to %d", least, MS_MOST);
-	if (!read_milliseconds(name, least, least, &us))
+	if (!read_milliseconds(text, least, least, &us))
 		complain_of_variable(load, root, name, why);
+}
+
+static void check_authorities(struct config_load *load, const struct node *root, enum otlp_signal signal,
+			      const char *endpoint)
+{
+	const struct variable file = choose_authorities(load->config, signal, endpoint);
+	if (!file.value || access(file.value, R_OK) == 0)
+		return;
+	if (*file.name)
+		complain_of_variable(load, root, file.name, strerror(errno));
+	else
+		config_error_at(load, node_find(root, "tracing.otlp.ca_file"), "tracing.otlp.ca_file: %s",
+				strerror(errno));
+}
+
+/* Words that it does not know are passed over with a warning, as OpenTelemetry asks of all. */
+static void check_words(struct config_load *load, const struct node *root, enum otlp_signal signal)
+{
+	const struct variable compression = read_variable(signal, "COMPRESSION");
+	const struct variable protocol = read_variable(signal, "PROTOCOL");
+	const struct node *node = node_find(root, "tracing");
+	const char *packing = load->config->generation.tracing.compression ? NULL : compression.value;
+	node = node ? node : root;
+	if (packing && strcasecmp(packing, "gzip") != 0 && strcasecmp(packing, "none") != 0)
+		config_warning(load, node, "environment variable %s: is gzip or none; it is taken for none",
+			       compression.name);
+	if (protocol.value && strcasecmp(protocol.value, "http/protobuf") != 0)
+		config_warning(load, node, "environment variable %s: only http/protobuf is spoken, and is",
+			       protocol.name);
+}
+
+static void check_signal(struct config_load *load, const struct node *root, enum otlp_signal signal)
+{
+	const struct variable endpoint = choose_endpoint(load->config, signal);
+	const struct variable timeout = read_variable(signal, "TIMEOUT");
+	char why[256];
+	if (!endpoint.value)
+		return;
+	if (!upstream_url_check(endpoint.value, why, sizeof why)) {
+		if (*endpoint.name)
+			complain_of_variable(load, root, endpoint.name, why);
+		else
+			config_error_at(load, node_find(root, "tracing.otlp.endpoint"), "tracing.otlp.endpoint: %s",
+					why);
+	}
+	if (!load->config->generation.tracing.header_count)
+		check_headers(load, root, signal);
+	check_milliseconds(load, root, timeout.name, timeout.value, TIMEOUT_MS_LEAST);
+	check_authorities(load, root, signal, endpoint.value);
+	check_words(load, root, signal);
+	if (signal == OTLP_METRICS)
+		check_milliseconds(load, root, INTERVAL, read_environment(INTERVAL), INTERVAL_MS_LEAST);
 }
 
 void config_check_tracing(struct config_load *load, const struct node *root)
 {
-	const struct config *config = load->config;
-	const struct node *node = node_find(root, "tracing.otlp.endpoint");
-	const char *endpoint = choose_endpoint(config);
-	char why[256];
-	if (!endpoint)
-		return;
-	if (!upstream_url_check(endpoint, why, sizeof why)) {
-		if (node)
-			config_error_at(load, node, "tracing.otlp.endpoint: %s", why);
-		else
-			complain_of_variable(load, root, ENDPOINT, why);
-	}
-	if (!config->generation.tracing.header_count)
-		check_headers(load, root);
-	check_milliseconds(load, root, TIMEOUT, TIMEOUT_MS_LEAST);
-	if (config->generation.tracing.metrics)
-		check_milliseconds(load, root, INTERVAL, INTERVAL_MS_LEAST);
+	for (int signal = 0; signal < OTLP_SIGNAL_COUNT; signal++)
+		check_signal(load, root, (enum otlp_signal)signal);
 }
 
 /* --- what follows --- */
@@ -189,45 +265,71 @@ static void fill_attributes(struct config_load *load, struct trace_settings *set
 	put_attribute(settings, all, "telemetry.sdk.language", "c");
 }
 
-static void fill_headers(struct config_load *load, struct trace_settings *settings)
+static void fill_headers(struct config_load *load, enum otlp_signal signal, struct trace_route *route)
 {
 	const struct config *config = load->config;
 	struct upstream_header *all = arena_array(load->arena, TRACE_HEADERS_MOST, sizeof *all);
-	struct slice rest = slice_of(read_environment(HEADERS));
+	struct slice rest = slice_of(read_variable(signal, "HEADERS").value);
 	struct trace_attribute pair;
 	bool wrong;
-	settings->headers = config->generation.tracing.headers;
-	settings->header_count = config->generation.tracing.header_count;
-	if (settings->header_count || !all)
+	route->headers = config->generation.tracing.headers;
+	route->header_count = config->generation.tracing.header_count;
+	if (route->header_count || !all)
 		return;
-	settings->headers = all;
-	while (settings->header_count < TRACE_HEADERS_MOST && next_pair(load->arena, &rest, &pair, &wrong))
+	route->headers = all;
+	while (route->header_count < TRACE_HEADERS_MOST && next_pair(load->arena, &rest, &pair, &wrong))
 		if (!wrong)
-			all[settings->header_count++] = (struct upstream_header){ pair.name, pair.value };
+			all[route->header_count++] = (struct upstream_header){ pair.name, pair.value };
+}
+
+/* What is for one signal alone is where it goes; to what is for all of them the signal's own path is added. */
+static void fill_place(struct config_load *load, enum otlp_signal signal, const struct variable *endpoint,
+		       struct trace_route *route)
+{
+	static const char *const paths[] = { [OTLP_TRACES] = "/v1/traces", [OTLP_METRICS] = "/v1/metrics" };
+	const char *url = endpoint->value, *host = strstr(url, "://") + strlen("://");
+	size_t server_len = (size_t)(host - url) + strcspn(host, "/");
+	struct slice path = slice_of(url + server_len);
+	while (!endpoint->own && path.len && path.at[path.len - 1] == '/')
+		path.len--;
+	route->server = arena_text(load->arena, (struct slice){ url, server_len });
+	if (endpoint->own)
+		route->path = arena_text(load->arena, path.len ? path : SLICE("/"));
+	else
+		route->path = arena_printf(load->arena, "%.*s%s", SLICE_ARG(path), paths[signal]);
+	route->shown = secrets_shown(&load->config->secrets, url);
+	if (route->shown == url)
+		route->shown = route->server;
+}
+
+static void fill_route(struct config_load *load, enum otlp_signal signal, struct trace_route *route)
+{
+	const struct config *config = load->config;
+	const struct variable endpoint = choose_endpoint(config, signal);
+	const char *packing = config->generation.tracing.compression;
+	if (!endpoint.value)
+		return;
+	const char *ca_file = choose_authorities(config, signal, endpoint.value).value;
+	fill_place(load, signal, &endpoint, route);
+	fill_headers(load, signal, route);
+	packing = packing ? packing : read_variable(signal, "COMPRESSION").value;
+	route->gzip = packing && strcasecmp(packing, "gzip") == 0;
+	route->ca_file = ca_file ? arena_text(load->arena, slice_of(ca_file)) : NULL;
+	read_milliseconds(read_variable(signal, "TIMEOUT").value, TIMEOUT_MS_LEAST, TIMEOUT_MS, &route->timeout_us);
 }
 
 void config_finish_tracing(struct config_load *load)
 {
 	struct config *config = load->config;
-	const char *endpoint = choose_endpoint(config);
-	struct trace_settings *settings = endpoint ? arena_alloc(load->arena, sizeof *settings) : NULL;
+	struct trace_settings *settings = arena_alloc(load->arena, sizeof *settings);
 	if (!settings)
 		return;
-	const char *host = strstr(endpoint, "://") + strlen("://");
-	size_t server_len = (size_t)(host - endpoint) + strcspn(host, "/");
-	struct slice path = slice_of(endpoint + server_len);
-	while (path.len && path.at[path.len - 1] == '/')
-		path.len--;
-	settings->server = arena_text(load->arena, (struct slice){ endpoint, server_len });
-	settings->path = arena_text(load->arena, path);
-	settings->shown = secrets_shown(&config->secrets, endpoint);
-	if (settings->shown == endpoint)
-		settings->shown = settings->server;
+	for (int signal = 0; signal < OTLP_SIGNAL_COUNT; signal++)
+		fill_route(load, (enum otlp_signal)signal, &settings->routes[signal]);
+	if (!settings->routes[OTLP_TRACES].server && !settings->routes[OTLP_METRICS].server)
+		return;
 	settings->percent = config->generation.tracing.percent;
-	settings->metrics = config->generation.tracing.metrics;
-	read_milliseconds(TIMEOUT, TIMEOUT_MS_LEAST, TIMEOUT_MS, &settings->timeout_us);
-	read_milliseconds(INTERVAL, INTERVAL_MS_LEAST, INTERVAL_MS, &settings->interval_us);
-	fill_headers(load, settings);
+	read_milliseconds(read_environment(INTERVAL), INTERVAL_MS_LEAST, INTERVAL_MS, &settings->interval_us);
 	fill_attributes(load, settings);
 	config->generation.traces = settings;
 }

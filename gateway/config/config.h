@@ -131,14 +131,15 @@ struct generation {
 		size_t header_count;
 		unsigned percent;
 		bool metrics;
-	} tracing;                           /* tracing.otlp as written; see traces */
-	const struct trace_settings *traces; /* NULL: calls are not traced */
-	unsigned metrics_on;                 /* enum metrics_on */
-	bool access_log;                     /* a line in the log for each request */
-	bool watch;                          /* the file, and those it names, are watched */
-	const char *debounce;                /* as written */
-	uint64_t debounce_us;                /* 0: it is found by how they are written */
-	const struct config_file *files;     /* that it names for what they hold, each once */
+		const char *ca_file, *compression; /* NULL: the environment's */
+	} tracing;                                 /* tracing.otlp as written; see traces */
+	const struct trace_settings *traces;       /* NULL: calls are not traced */
+	unsigned metrics_on;                       /* enum metrics_on */
+	bool access_log;                           /* a line in the log for each request */
+	bool watch;                                /* the file, and those it names, are watched */
+	const char *debounce;                      /* as written */
+	uint64_t debounce_us;                      /* 0: it is found by how they are written */
+	const struct config_file *files;           /* that it names for what they hold, each once */
 	size_t file_count;
 	size_t bytes;         /* of the file */
 	const char *hash;     /* likewise: SHA-256, 64 hexadecimal digits */

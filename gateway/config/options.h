@@ -152,6 +152,11 @@ struct slice option_word(const struct option *option, unsigned n);
 	  NULL, "URL of the collector, to which /v1/traces and /v1/metrics are added; off: none, whatever the environment says.")       \
 	L("tracing.otlp.headers", HEADERS, config, generation.tracing.headers, generation.tracing.header_count, 0, 32,                       \
 	  NULL, "Headers sent with every request to the collector; without any, those of $OTEL_EXPORTER_OTLP_HEADERS.") \
+	V("tracing.otlp.ca_file", FILE, config, generation.tracing.ca_file, "bytes", 1, 4096,                          \
+	  "($OTEL_EXPORTER_OTLP_CERTIFICATE)", NULL,                                                                   \
+	  "Who may vouch for a collector at https, as PEM; without either, the system's authorities.")                 \
+	V("tracing.otlp.compression", WORD, config, generation.tracing.compression, "", 0, 0,                          \
+	  "($OTEL_EXPORTER_OTLP_COMPRESSION)", "none|gzip", "Whether requests to the collector are compressed.")       \
 	V("tracing.otlp.sample", PERCENT, config, generation.tracing.percent, "", 0, 100, "1%", NULL,                             \
 	  "Of the calls whose caller does not say (traceparent) whether they are traced; failed, slow and split ones always are.") \
 	V("tracing.otlp.metrics", BOOL, config, generation.tracing.metrics, "", 0, 0, "false", NULL,                   \

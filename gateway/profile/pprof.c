@@ -5,13 +5,10 @@
  */
 #include "gateway/profile/profile.h"
 
-#include <zlib.h>
-
 #include "base/arena.h"
+#include "base/gzip.h"
 #include "gateway/profile/places.h"
 #include "gateway/profile/pprof.pb-c.h"
-
-enum { GZIP_WINDOW = 15 + 16, GZIP_MEMORY = 8, CHUNK_BYTES = 16 * 1024 };
 
 /* Text of the table, once. */
 struct text {
@@ -219,24 +216,6 @@ static bool fill_profile(struct writer *writer)
 
 /* --- bytes --- */
 
-static bool put_gzipped(struct slice bytes, struct buf *out)
-{
-	z_stream stream = { .next_in = (unsigned char *)bytes.at, .avail_in = (unsigned)bytes.len };
-	char chunk[CHUNK_BYTES];
-	int result;
-	if (bytes.len > UINT32_MAX || deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, GZIP_MEMORY,
-						   Z_DEFAULT_STRATEGY) != Z_OK)
-		return false;
-	do {
-		stream.next_out = (unsigned char *)chunk;
-		stream.avail_out = sizeof chunk;
-		result = deflate(&stream, Z_FINISH);
-		buf_put(out, (struct slice){ chunk, sizeof chunk - stream.avail_out });
-	} while (result == Z_OK || result == Z_BUF_ERROR);
-	deflateEnd(&stream);
-	return result == Z_STREAM_END && !out->failed;
-}
-
 bool profile_put_pprof(const struct profile *profile, const struct places *places, struct buf *out)
 {
 	struct writer writer = { .profile = profile, .places = places, .arena = arena_new() };
@@ -250,7 +229,7 @@ bool profile_put_pprof(const struct profile *profile, const struct places *place
 		perftools__profiles__profile__pack(&writer.out, (uint8_t *)packed.store->bytes);
 		packed.len = bytes;
 	}
-	ok = ok && !packed.failed && put_gzipped(buf_slice(&packed), out);
+	ok = ok && !packed.failed && gzip_put(buf_slice(&packed), out);
 	buf_fini(&packed);
 	table_fini(&writer.texts);
 	arena_free(writer.arena);

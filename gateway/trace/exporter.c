@@ -59,7 +59,8 @@ bool exporter_prepare(struct exporter *exporter, const struct trace_settings *se
 	*copy = NULL;
 	if (!settings)
 		return true;
-	if (!sender_start(&exporter->tracer.sender) || (settings->metrics && !sender_start(&exporter->reporter.sender)))
+	if ((trace_route_of(settings, OTLP_TRACES) && !sender_start(&exporter->tracer.sender)) ||
+	    (trace_route_of(settings, OTLP_METRICS) && !sender_start(&exporter->reporter.sender)))
 		return false;
 	*copy = trace_settings_copy(settings);
 	errno = *copy ? 0 : ENOMEM;

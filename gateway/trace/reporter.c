@@ -12,7 +12,6 @@ enum { BYTES_MAX = 16 << 20 /* of all requests of one time */ };
 
 static const struct signal metrics_signal = {
 	.number = OTLP_METRICS,
-	.path = "/v1/metrics",
 	.name = "metrics",
 	.items = "data points",
 	.metric = METRIC_ID_OTLP_POINTS,
@@ -27,7 +26,7 @@ static void send_metrics(struct reporter *reporter)
 	struct otlp_bodies bodies = STAILQ_HEAD_INITIALIZER(bodies);
 	struct otlp_body *body;
 	struct trace_settings *settings = sender_settings(sender);
-	if (settings && settings->metrics &&
+	if (settings &&
 	    !otlp_put_metrics(settings, reporter->instance, reporter->metrics, clock_wall_us(), BYTES_MAX, &bodies))
 		sender_count(sender, OTLP_FAILED, 1);
 	trace_settings_unref(settings);
@@ -46,8 +45,7 @@ static bool wait_for_time(struct reporter *reporter, uint64_t last_us)
 	pthread_mutex_lock(&sender->mutex);
 	while (!sender->stopping && !due) {
 		const struct trace_settings *settings = sender->settings;
-		bool told = settings && settings->metrics;
-		uint64_t due_us = told ? last_us + settings->interval_us : CLOCK_NEVER;
+		uint64_t due_us = settings ? last_us + settings->interval_us : CLOCK_NEVER;
 		due = clock_now_us() >= due_us;
 		if (!due)
 			sender_wait_locked(sender, due_us);

@@ -13,12 +13,13 @@
 
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/gzip.h"
 #include "base/random.h"
 #include "base/timed_wait.h"
 #include "gateway/trace/otlp.h"
 #include "upstream/http/client.h"
 
-enum { ANSWER_BYTES_MAX = 64 * 1024, TRIES = 5, HEADERS_OWN = 1, REASON_BYTES = 256, PATH_BYTES = 4096 };
+enum { ANSWER_BYTES_MAX = 64 * 1024, TRIES = 5, HEADERS_OWN = 2, REASON_BYTES = 256 };
 #define FIRST_PAUSE_US CLOCK_US_PER_S /* before the second try */
 #define LONGEST_PAUSE_US (30 * CLOCK_US_PER_S)
 
@@ -66,7 +67,7 @@ void sender_use(struct sender *sender, struct trace_settings *settings)
 {
 	struct trace_settings *before = sender->settings;
 	pthread_mutex_lock(&sender->mutex);
-	sender->settings = settings ? trace_settings_ref(settings) : NULL;
+	sender->settings = trace_route_of(settings, sender->signal->number) ? trace_settings_ref(settings) : NULL;
 	sender->changes++;
 	pthread_cond_broadcast(&sender->said);
 	pthread_mutex_unlock(&sender->mutex);
@@ -148,7 +149,7 @@ static bool pause_for(struct sender *sender, uint64_t us)
 enum try_result { TAKEN, REFUSED, AGAIN };
 
 struct attempt {
-	const struct trace_settings *settings;
+	const struct trace_route *route;
 	size_t items;
 	struct client_wanted retry_after;
 	char why[REASON_BYTES]; /* it came to nothing */
@@ -164,7 +165,7 @@ static void take_rejections(struct sender *sender, const struct attempt *attempt
 	rejected = rejected < attempt->items ? rejected : attempt->items;
 	if (rejected)
 		log_message(sender->signal->rejected, "%s did not take %" PRIu64 " of %zu %s: %s",
-			    attempt->settings->shown, rejected, attempt->items, sender->signal->items, said);
+			    attempt->route->shown, rejected, attempt->items, sender->signal->items, said);
 	sender_count(sender, OTLP_REJECTED, rejected);
 	sender_count(sender, OTLP_SENT, attempt->items - rejected);
 }
@@ -184,24 +185,34 @@ static enum try_result evaluate_answer(struct sender *sender, struct attempt *at
 	return again ? AGAIN : REFUSED;
 }
 
+/* What is sent with every request; the route's own follow. */
+static size_t put_headers(const struct trace_route *route, bool packed, struct upstream_header *headers)
+{
+	size_t count = 0;
+	headers[count++] = (struct upstream_header){ "Content-Type", "application/x-protobuf" };
+	if (packed)
+		headers[count++] = (struct upstream_header){ "Content-Encoding", "gzip" };
+	for (size_t i = 0; i < route->header_count; i++)
+		headers[count++] = route->headers[i];
+	return count;
+}
+
 static enum try_result post_once(struct sender *sender, struct attempt *attempt, struct slice body)
 {
-	const struct trace_settings *settings = attempt->settings;
-	char path[PATH_BYTES];
-	struct upstream_header headers[TRACE_HEADERS_MOST + HEADERS_OWN] = { { "Content-Type",
-									       "application/x-protobuf" } };
-	for (size_t i = 0; i < settings->header_count; i++)
-		headers[HEADERS_OWN + i] = settings->headers[i];
-	snprintf(path, sizeof path, "%s%s", settings->path, sender->signal->path);
+	const struct trace_route *route = attempt->route;
+	struct upstream_header headers[TRACE_HEADERS_MOST + HEADERS_OWN];
+	struct buf packed = BUF_INIT(body.len); /* what does not get shorter goes as it is */
+	bool is_packed = route->gzip && gzip_put(body, &packed);
 	const struct client_request request = {
-		.server = settings->server,
-		.path = path,
+		.server = route->server,
+		.path = route->path,
 		.method = "POST",
 		.headers = headers,
-		.header_count = HEADERS_OWN + settings->header_count,
+		.header_count = put_headers(route, is_packed, headers),
 		.has_body = true,
-		.body = body,
-		.timeout_us = settings->timeout_us,
+		.body = is_packed ? buf_slice(&packed) : body,
+		.timeout_us = route->timeout_us,
+		.ca_file = route->ca_file,
 		.cancelled = &sender->given_up,
 	};
 	struct client_reply reply = { .body = BUF_INIT(ANSWER_BYTES_MAX),
@@ -210,6 +221,7 @@ static enum try_result post_once(struct sender *sender, struct attempt *attempt,
 	bool whole = client_fetch(&request, &reply, attempt->why, sizeof attempt->why);
 	enum try_result result = evaluate_answer(sender, attempt, &reply, whole);
 	buf_fini(&reply.body);
+	buf_fini(&packed);
 	return result;
 }
 
@@ -227,14 +239,14 @@ static uint64_t choose_pause(struct sender *sender, const struct client_wanted *
 static void tell_failure(struct sender *sender, const struct attempt *attempt)
 {
 	if (!sender->failing)
-		log_message(sender->signal->not_sent, "%s: %s", attempt->settings->shown, attempt->why);
+		log_message(sender->signal->not_sent, "%s: %s", attempt->route->shown, attempt->why);
 	sender->failing = true;
 }
 
 static void tell_success(struct sender *sender, const struct attempt *attempt)
 {
 	if (sender->failing)
-		log_message(sender->signal->sent, "%s takes %s again", attempt->settings->shown, sender->signal->name);
+		log_message(sender->signal->sent, "%s takes %s again", attempt->route->shown, sender->signal->name);
 	sender->failing = false;
 }
 
@@ -258,7 +270,9 @@ void sender_post(struct sender *sender, struct slice body, size_t items)
 	enum try_result result = AGAIN;
 	for (unsigned tries = 1; result == AGAIN; tries++) {
 		struct trace_settings *settings = atomic_load(&sender->given_up) ? NULL : sender_settings(sender);
-		struct attempt attempt = { .settings = settings, .items = items, .retry_after.name = "Retry-After" };
+		struct attempt attempt = { .route = trace_route_of(settings, sender->signal->number),
+					   .items = items,
+					   .retry_after.name = "Retry-After" };
 		result = settings ? try_to_post(sender, &attempt, body, tries) : REFUSED;
 		trace_settings_unref(settings);
 	}

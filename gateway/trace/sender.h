@@ -17,7 +17,6 @@
 /* What is told, and how it is called. */
 struct signal {
 	enum otlp_signal number;
-	const char *path; /* "/v1/traces": behind the settings' own */
 	const char *name; /* "traces": the thread's name, too */
 	const char *items;
 	enum metric metric; /* what became of the items */
@@ -32,7 +31,7 @@ struct sender {
 	bool started;                    /* likewise */
 	pthread_mutex_t mutex;           /* the job's too */
 	pthread_cond_t said;             /* something of m has changed */
-	struct trace_settings *settings; /* m: NULL: nothing is told to anybody */
+	struct trace_settings *settings; /* m: with a route for this signal; NULL: it is told to nobody */
 	unsigned changes;                /* m: of settings */
 	bool stopping;                   /* m: the end has come */
 	atomic_bool given_up;            /* a: which cannot wait any longer */

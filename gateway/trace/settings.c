@@ -7,21 +7,32 @@
 
 static const char *copy_text(struct arena *arena, const char *text)
 {
-	return arena_text(arena, slice_of(text));
+	return text ? arena_text(arena, slice_of(text)) : NULL;
+}
+
+static void copy_route(struct arena *arena, const struct trace_route *from, struct trace_route *to)
+{
+	struct upstream_header *headers = arena_array(arena, from->header_count, sizeof *headers);
+	*to = *from;
+	to->server = copy_text(arena, from->server);
+	to->path = copy_text(arena, from->path);
+	to->shown = copy_text(arena, from->shown);
+	to->ca_file = copy_text(arena, from->ca_file);
+	for (size_t i = 0; headers && i < from->header_count; i++)
+		headers[i] = (struct upstream_header){ copy_text(arena, from->headers[i].name),
+						       copy_text(arena, from->headers[i].value) };
+	to->headers = headers;
 }
 
 static void copy_lists(struct arena *arena, const struct trace_settings *from, struct trace_settings *to)
 {
-	struct upstream_header *headers = arena_array(arena, from->header_count, sizeof *headers);
 	struct trace_attribute *attributes = arena_array(arena, from->attribute_count, sizeof *attributes);
-	for (size_t i = 0; headers && i < from->header_count; i++)
-		headers[i] = (struct upstream_header){ copy_text(arena, from->headers[i].name),
-						       copy_text(arena, from->headers[i].value) };
 	for (size_t i = 0; attributes && i < from->attribute_count; i++)
 		attributes[i] = (struct trace_attribute){ copy_text(arena, from->attributes[i].name),
 							  copy_text(arena, from->attributes[i].value) };
-	to->headers = headers;
 	to->attributes = attributes;
+	for (size_t i = 0; i < OTLP_SIGNAL_COUNT; i++)
+		copy_route(arena, &from->routes[i], &to->routes[i]);
 }
 
 struct trace_settings *trace_settings_copy(const struct trace_settings *settings)
@@ -32,14 +43,8 @@ struct trace_settings *trace_settings_copy(const struct trace_settings *settings
 		arena_free(arena);
 		return NULL;
 	}
-	*copy = (struct trace_settings){ .server = copy_text(arena, settings->server),
-					 .path = copy_text(arena, settings->path),
-					 .shown = copy_text(arena, settings->shown),
-					 .header_count = settings->header_count,
-					 .percent = settings->percent,
-					 .metrics = settings->metrics,
+	*copy = (struct trace_settings){ .percent = settings->percent,
 					 .interval_us = settings->interval_us,
-					 .timeout_us = settings->timeout_us,
 					 .attribute_count = settings->attribute_count,
 					 .arena = arena };
 	atomic_init(&copy->users, 1);

@@ -15,7 +15,6 @@ enum { REQUEST_CALLS = 512, REQUEST_BYTES_MAX = 16 << 20 };
 
 static const struct signal traces = {
 	.number = OTLP_TRACES,
-	.path = "/v1/traces",
 	.name = "traces",
 	.items = "spans",
 	.metric = METRIC_ID_OTLP_SPANS,

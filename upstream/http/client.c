@@ -4,10 +4,11 @@
 
 #include <curl/curl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
-#include "base/json.h"
 #include "upstream/http/failure.h"
 
 enum { PAUSE_MOST_S = 3600 };
@@ -155,9 +156,18 @@ static bool set_up(struct fetch *fetch, const struct client_request *request)
 
 bool client_read_pause(const struct client_wanted *retry_after, uint64_t *us)
 {
+	const char *value = retry_after->value;
 	uint64_t seconds;
-	if (!json_u64(slice_of(retry_after->value), &seconds))
+	if (!*value)
 		return false;
+	if (value[strspn(value, "0123456789")] == '\0') {
+		seconds = strtoull(value, NULL, 10); /* the largest there is, if it is larger */
+	} else {
+		time_t date = curl_getdate(value, NULL), now = time(NULL);
+		if (date < 0)
+			return false;
+		seconds = date > now ? (uint64_t)(date - now) : 0;
+	}
 	*us = (seconds < PAUSE_MOST_S ? seconds : PAUSE_MOST_S) * CLOCK_US_PER_S;
 	return true;
 }

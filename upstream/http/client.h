@@ -37,8 +37,8 @@ struct client_wanted {
 	char value[512]; /* "" if the answer has none; cut if longer */
 };
 
-/* A Retry-After that is a number of seconds (a date is passed over), of an hour at most, in microseconds. False: it is
- * none, and *us is as it was. */
+/* What a Retry-After asks for, a number of seconds or until a date (0 if that is past), of an hour at most, in microseconds. False:
+ * it is neither, and *us is as it was. Any thread. */
 bool client_read_pause(const struct client_wanted *retry_after, uint64_t *us);
 
 struct client_reply {

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A collector (OTLP over HTTP with protobuf): keeps what it is sent, and answers as the test wants.
 Messages: https://github.com/open-telemetry/opentelemetry-proto, trace/v1/trace.proto and metrics/v1/metrics.proto."""
+import gzip
+import ssl
 import struct
 import threading
 
@@ -84,7 +86,9 @@ def points_of(metric, resource):
 
 
 class Collector:
-    def __init__(self):
+    """papers, name: over TLS, with that certificate (harness/papers.py)."""
+
+    def __init__(self, papers=None, name="good"):
         self.lock = threading.Lock()
         self.requests = []  # (path, headers, body)
         self.answers = []  # (status, headers, body) for the next ones; then 200
@@ -105,25 +109,31 @@ class Collector:
                     return
                 self.reply(status, answer, **headers)
 
-        self.server = SmallServer(Handler, kept_port())
+        context = None
+        if papers:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(papers / f"{name}.pem", papers / f"{name}.key")
+        self.server = SmallServer(Handler, kept_port(), context)
         self.url = self.server.url
 
     def finish(self):
         self.let_go.set()
         self.server.finish()
 
-    def spans(self):
+    def spans(self, path="/v1/traces"):
         """All of all requests so far."""
-        return [Span(each, resource) for each, resource in self.told("/v1/traces")]
+        return [Span(each, resource) for each, resource in self.told(path)]
 
-    def points(self):
+    def points(self, path="/v1/metrics"):
         """All of metrics in all requests so far."""
-        return [point for each, resource in self.told("/v1/metrics") for point in points_of(fields(each), resource)]
+        return [point for each, resource in self.told(path) for point in points_of(fields(each), resource)]
 
     def told(self, path):
+        """path: where a signal is sent to, or the end of it."""
         found = []
         with self.lock:
-            bodies = [body for where, _, body in self.requests if where.endswith(path)]
+            bodies = [gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body
+                      for where, headers, body in self.requests if where.endswith(path)]
         for body in bodies:
             for group in map(fields, fields(body).get(1, [])):
                 resource = attributes(fields(group[1][0]).get(1, []))

@@ -14,10 +14,13 @@ class SmallServer(ThreadingHTTPServer):
     request_queue_size = 256
     daemon_threads = True               # one that waits for what never comes holds up nobody's end
 
-    def __init__(self, handler, port):
+    def __init__(self, handler, port, context=None):
+        """context: of ssl; it speaks TLS then."""
         super().__init__(("127.0.0.1", port), handler)
+        if context:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.port = self.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self.thread.start()
 

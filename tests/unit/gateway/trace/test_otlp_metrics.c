@@ -22,15 +22,16 @@ static const char *const endpoints[] = { "http://127.0.0.1:9001" };
 static const size_t endpoint_upstreams[] = { 0 };
 static const struct trace_attribute attributes[] = { { "service.name", "bus" } };
 static const struct upstream_header headers[] = { { "X-Key", "secret" } };
-static const struct trace_settings settings = { .server = "http://a",
-						.path = "/b",
-						.shown = "http://a/b",
-						.headers = headers,
-						.header_count = 1,
+static const struct trace_settings settings = { .routes[OTLP_METRICS] = { .server = "http://a",
+									  .path = "/b/v1/metrics",
+									  .shown = "http://a/b",
+									  .ca_file = "/c.pem",
+									  .headers = headers,
+									  .header_count = 1,
+									  .gzip = true,
+									  .timeout_us = 6 },
 						.percent = 7,
-						.metrics = true,
 						.interval_us = 5,
-						.timeout_us = 6,
 						.attributes = attributes,
 						.attribute_count = 1 };
 static struct metrics *metrics;
@@ -190,10 +191,16 @@ static void settings_are_copied_whole_or_not(void **state)
 	}
 	assert_ptr_equal(trace_settings_ref(copy), copy);
 	trace_settings_unref(copy);
-	assert_true(copy->server != settings.server && strcmp(copy->server, "http://a") == 0);
-	assert_string_equal(copy->headers[0].value, "secret");
+	const struct trace_route *route = trace_route_of(copy, OTLP_METRICS), *from = &settings.routes[OTLP_METRICS];
+	assert_true(route->server != from->server && strcmp(route->server, "http://a") == 0);
+	assert_true(route->ca_file != from->ca_file && strcmp(route->ca_file, "/c.pem") == 0);
+	assert_string_equal(route->path, "/b/v1/metrics");
+	assert_string_equal(route->shown, "http://a/b");
+	assert_string_equal(route->headers[0].value, "secret");
+	assert_true(route->gzip && route->timeout_us == 6);
+	assert_null(trace_route_of(copy, OTLP_TRACES));
 	assert_string_equal(copy->attributes[0].name, "service.name");
-	assert_true(copy->percent == 7 && copy->metrics && copy->interval_us == 5 && copy->timeout_us == 6);
+	assert_true(copy->percent == 7 && copy->interval_us == 5);
 	trace_settings_unref(copy);
 	trace_settings_unref(NULL);
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/support/provider.h"
@@ -107,12 +108,55 @@ static void failures_are_told_in_a_sentence(void **state)
 	provider_stop(provider);
 }
 
+static bool read_pause(const char *value, uint64_t *us)
+{
+	struct client_wanted wanted = { .name = "Retry-After" };
+	snprintf(wanted.value, sizeof wanted.value, "%s", value);
+	return client_read_pause(&wanted, us);
+}
+
+/* Seconds, or a date (RFC 9110, 10.2.3). */
+static void what_retry_after_asks_for(void **state)
+{
+	(void)state;
+	enum { S = 1000000 };
+	static const struct {
+		const char *value;
+		uint64_t us;
+	} good[] = { { "0", 0 },
+		     { "7", 7 * S },
+		     { "007", 7 * S },
+		     { "3601", UINT64_C(3600) * S },
+		     { "99999999999999999999999", UINT64_C(3600) * S },
+		     { "Fri, 31 Dec 1999 23:59:59 GMT", 0 },
+		     { "Friday, 31-Dec-99 23:59:59 GMT", 0 },
+		     { "Fri Dec 31 23:59:59 1999", 0 },
+		     { "Fri, 31 Dec 2100 23:59:59 GMT", UINT64_C(3600) * S } };
+	static const char *const bad[] = { "", "-1", "1.5", "soon", "5 seconds", "0x10" };
+	char date[64];
+	uint64_t us;
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		assert_true(read_pause(good[i].value, &us));
+		assert_int_equal(us, good[i].us);
+	}
+	us = 1;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		if (read_pause(bad[i], &us) || us != 1)
+			fail_msg("\"%s\" is no wish", bad[i]);
+	time_t at = time(NULL) + 300;
+	struct tm parts;
+	strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&at, &parts));
+	assert_true(read_pause(date, &us));
+	assert_in_range(us, 1 * S, 300 * S);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_server_is_spoken_to_over_tcp),
 		cmocka_unit_test(a_server_is_spoken_to_over_a_unix_socket),
 		cmocka_unit_test(failures_are_told_in_a_sentence),
+		cmocka_unit_test(what_retry_after_asks_for),
 	};
 	if (!upstream_library_init())
 		return 1;
