@@ -440,6 +440,37 @@ bool cache_sweep(struct cache *cache, const struct purge_tags *tags, uint64_t un
 	return cache->sweep_event != atomic_load(&cache->rule.purges.scope_event);
 }
 
+struct survey {
+	struct cache *cache;
+	const struct purge_scope *scope;
+	const struct purge_tags *tags;
+	struct cache_count *count;
+};
+
+/* What counts no more already is not dropped once more. It stays: nothing is taken out. */
+static bool count_covered(struct entry *entry, void *context)
+{
+	const struct survey *survey = context;
+	if (purge_scope_covers(survey->scope, entry->key, survey->tags) &&
+	    !validity_is_purged(&survey->cache->rule, entry, survey->tags)) {
+		survey->count->entries++;
+		survey->count->bytes += entry->bytes;
+	}
+	return false;
+}
+
+bool cache_count_covered(struct cache *cache, const struct purge_scope *scope, const struct purge_tags *tags,
+			 uint64_t until_us, struct cache_count *count)
+{
+	struct survey survey = { cache, scope, tags, count };
+	if (!cache->memory)
+		return false;
+	do
+		memory_sweep(cache->memory, &count->place, count_covered, &survey);
+	while (count->place && clock_now_us() < until_us);
+	return count->place != 0;
+}
+
 bool cache_is_swept(const struct cache *cache, uint64_t event)
 {
 	return atomic_load(&cache->swept) >= event || atomic_load(&cache->rule.purges.scope_event) < event;

@@ -139,6 +139,16 @@ void cache_purge_received(struct cache *cache, struct slice text, uint64_t numbe
 bool cache_sweep(struct cache *cache, const struct purge_tags *tags, uint64_t until_us);
 /* Whether that has been done for all up to this event. */
 bool cache_is_swept(const struct cache *cache, uint64_t event);
+/*
+ * What memory holds that a purge of this scope would drop: looked through until clock_now_us() says until_us at most.
+ * Zeroed at first; what comes or goes meanwhile may be missed. True: there is more to look at. Any thread.
+ */
+struct cache_count {
+	uint64_t entries, bytes;
+	size_t place; /* private */
+};
+bool cache_count_covered(struct cache *cache, const struct purge_scope *scope, const struct purge_tags *tags,
+			 uint64_t until_us, struct cache_count *count);
 /* How many entries have left memory by purges, ever. */
 uint64_t cache_purged(const struct cache *cache);
 struct validity *cache_rule(struct cache *cache);

@@ -40,7 +40,7 @@ _jitney() {
 		;;
 	cache)
 		if ((COMP_CWORD == 2)); then
-			mapfile -t COMPREPLY < <(compgen -W 'stats export import purge --help' -- "$word")
+			mapfile -t COMPREPLY < <(compgen -W 'stats export import count purge --help' -- "$word")
 			return
 		fi
 		;;
@@ -53,7 +53,7 @@ _jitney() {
 		mapfile -t COMPREPLY < <(compgen -W 'upstreams tools batches cache processes alerts' -- "$word")
 		return
 		;;
-	purge)
+	count | purge)
 		mapfile -t COMPREPLY < <(compgen -W 'all tool= prefix= tag= key=' -- "$word")
 		compopt -o nospace 2>/dev/null
 		return

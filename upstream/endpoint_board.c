@@ -32,6 +32,7 @@ void endpoint_board_unref(struct endpoint_board *board)
 	if (!board || atomic_fetch_sub_explicit(&board->holders, 1, memory_order_acq_rel) > 1)
 		return;
 	pthread_mutex_destroy(&board->mutex);
+	free(board->processes);
 	free(board);
 }
 
@@ -66,6 +67,28 @@ size_t endpoint_board_addresses(struct endpoint_board *board, struct endpoint_ad
 	pthread_mutex_lock(&board->mutex);
 	size_t count = board->address_count;
 	memcpy(addresses, board->addresses, count * sizeof *addresses);
+	pthread_mutex_unlock(&board->mutex);
+	return count;
+}
+
+void endpoint_board_show_processes(struct endpoint_board *board, const struct endpoint_process *processes, size_t count)
+{
+	count = count < ENDPOINT_PROCESSES ? count : ENDPOINT_PROCESSES;
+	pthread_mutex_lock(&board->mutex);
+	if (count && !board->processes)
+		board->processes = calloc(ENDPOINT_PROCESSES, sizeof *board->processes);
+	board->process_count = board->processes ? count : 0;
+	if (board->process_count)
+		memcpy(board->processes, processes, count * sizeof *processes);
+	pthread_mutex_unlock(&board->mutex);
+}
+
+size_t endpoint_board_processes(struct endpoint_board *board, struct endpoint_process *processes)
+{
+	pthread_mutex_lock(&board->mutex);
+	size_t count = board->process_count;
+	if (count)
+		memcpy(processes, board->processes, count * sizeof *processes);
 	pthread_mutex_unlock(&board->mutex);
 	return count;
 }

@@ -52,6 +52,16 @@ struct endpoint_address {
 	unsigned char state; /* enum endpoint_state */
 };
 
+/* One of the processes of an upstream that is a program. */
+enum { ENDPOINT_PROCESSES = 64 };
+struct endpoint_process {
+	int pid;
+	const char *state;               /* "starting", "ready", "retiring", "leaving" */
+	uint64_t started_us;             /* wall clock */
+	uint64_t calls, served;          /* in it now, and ever given to it */
+	uint64_t cpu_us, resident_bytes; /* with its offspring, as last seen */
+};
+
 /* One endpoint's, between its upstream's worker and the threads that serve operators. */
 struct endpoint_board {
 	atomic_size_t holders; /* a */
@@ -62,6 +72,8 @@ struct endpoint_board {
 	char reason[ENDPOINT_REASON_BYTES]; /* m: of that */
 	size_t address_count;               /* m: 0: its host is no name, or has not been looked up */
 	struct endpoint_address addresses[ENDPOINT_ADDRESSES]; /* m */
+	size_t process_count;                                  /* m */
+	struct endpoint_process *processes;                    /* m: ENDPOINT_PROCESSES; NULL: none was ever shown */
 };
 /* a: atomic, m: under the mutex */
 
@@ -78,5 +90,11 @@ uint64_t endpoint_board_read(struct endpoint_board *board, char *reason);
 void endpoint_board_show(struct endpoint_board *board, const struct endpoint_address *addresses, size_t count);
 /* How many; `addresses` has ENDPOINT_ADDRESSES. Any thread. */
 size_t endpoint_board_addresses(struct endpoint_board *board, struct endpoint_address *addresses);
+
+/* The processes there are; those beyond ENDPOINT_PROCESSES, and all where memory is out, are left out. Any thread. */
+void endpoint_board_show_processes(struct endpoint_board *board, const struct endpoint_process *processes,
+				   size_t count);
+/* How many; `processes` has ENDPOINT_PROCESSES. Any thread. */
+size_t endpoint_board_processes(struct endpoint_board *board, struct endpoint_process *processes);
 
 #endif

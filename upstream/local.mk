@@ -64,7 +64,7 @@ libupstream_a_SOURCES = \
 	upstream/process/fork_server.c upstream/process/fork_server.h \
 	upstream/process/member.c upstream/process/member.h \
 	upstream/process/pool.c upstream/process/pool.h \
-	upstream/process/pool_calls.c upstream/process/pool_tools.c \
+	upstream/process/pool_board.c upstream/process/pool_calls.c upstream/process/pool_tools.c \
 	upstream/process/process.c upstream/process/process.h \
 	upstream/process_settings.h \
 	upstream/process/provider_process.c \

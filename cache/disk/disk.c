@@ -50,7 +50,7 @@ static void append_locked(struct disk *disk, struct change *change)
 	*disk->last_change = change;
 	disk->last_change = &change->next;
 	disk->change_count++;
-	if (change->kind != CHANGE_PURGE)
+	if (disk_change_has_key(change))
 		++*disk_pending(disk, change->digest);
 	if (change->entry)
 		disk->change_bytes += entry_bytes(change->entry);
@@ -110,21 +110,32 @@ bool disk_keep(struct disk *disk, const struct entry *entry, enum disk_skip *ski
 	return false;
 }
 
-void disk_purge(struct disk *disk, struct disk_purge *purge)
+/* False: the thread could not do it. */
+static bool hand_over(struct disk *disk, enum change_kind kind, struct disk_purge *purge)
 {
-	struct change *change = calloc(1, sizeof *change);
-	bool away = atomic_load(&disk->state) == DISK_AWAY;
-	if (!change || away) {
-		atomic_store(&disk->must_empty, true);
-		free(change);
-		purge->ended(purge, 0, false);
-		return;
-	}
-	change->kind = CHANGE_PURGE;
+	struct change *change = atomic_load(&disk->state) != DISK_AWAY ? calloc(1, sizeof *change) : NULL;
+	if (!change)
+		return false;
+	change->kind = kind;
 	change->purge = purge;
 	pthread_mutex_lock(&disk->mutex);
 	append_locked(disk, change);
 	pthread_mutex_unlock(&disk->mutex);
+	return true;
+}
+
+void disk_purge(struct disk *disk, struct disk_purge *purge)
+{
+	if (hand_over(disk, CHANGE_PURGE, purge))
+		return;
+	atomic_store(&disk->must_empty, true);
+	purge->ended(purge, 0, false);
+}
+
+void disk_count(struct disk *disk, struct disk_purge *purge)
+{
+	if (!hand_over(disk, CHANGE_COUNT, purge))
+		purge->ended(purge, 0, false);
 }
 
 void disk_status(struct disk *disk, struct disk_status *status)

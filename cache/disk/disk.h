@@ -41,18 +41,20 @@ void disk_free(struct disk *disk);
 /* A worker's side. tier.h; the same `meter` as the worker's. NULL when memory is out. Main thread. */
 struct tier *disk_tier_new(struct disk *disk, struct loop *loop, struct meter *meter) MUST_CHECK;
 
-/* What a purge takes away, and who wants to know when it is written and all of it has gone. */
+/* What a purge takes away, and who wants to know when it is written and all of it has gone; or how much that would be. */
 struct disk_purge {
 	enum { DISK_PURGE_ALL, DISK_PURGE_PREFIX, DISK_PURGE_TOOLS, DISK_PURGE_KEY } what;
 	struct buf names; /* PREFIX: it; TOOLS: names, each ended by NUL. Owned by whoever made the purge */
 	uint8_t digest[KEY_DIGEST_BYTES]; /* KEY */
-	/* On the disk's thread; `done` false: the disk is away, and is emptied before it is used again. */
+	/* On the disk's thread; `done` false: the disk is away, and (of a purge) is emptied before it is used again. */
 	void (*ended)(struct disk_purge *purge, size_t count, bool done);
 	/* the thread's */
 	size_t count, at;
 };
 /* After cache_purge, by which nothing of it is served any more. `ended` is called once, maybe before this returns. */
 void disk_purge(struct disk *disk, struct disk_purge *purge);
+/* Only count what it would take away. `ended` likewise. */
+void disk_count(struct disk *disk, struct disk_purge *purge);
 
 enum disk_state {
 	DISK_STARTING,

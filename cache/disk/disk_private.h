@@ -38,12 +38,18 @@ struct disk_lookup {
 
 /* Something to be done to the file, in its turn. */
 struct change {
-	enum change_kind { CHANGE_PUT, CHANGE_REMOVE, CHANGE_PURGE } kind;
+	enum change_kind { CHANGE_PUT, CHANGE_REMOVE, CHANGE_PURGE, CHANGE_COUNT } kind;
 	struct change *next;
 	struct entry *entry;              /* PUT: a reference */
 	uint8_t digest[KEY_DIGEST_BYTES]; /* PUT, REMOVE */
-	struct disk_purge *purge;         /* PURGE */
+	struct disk_purge *purge;         /* PURGE, COUNT */
 };
+
+/* Whether it is about one key, for which a look-up waits meanwhile. */
+static inline bool disk_change_has_key(const struct change *change)
+{
+	return change->kind == CHANGE_PUT || change->kind == CHANGE_REMOVE;
+}
 
 struct disk {
 	const struct disk_settings *settings;        /* c */

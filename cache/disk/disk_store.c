@@ -37,6 +37,8 @@ enum statement {
 	SWEEP_ALL,
 	SWEEP_TOOL,
 	SWEEP_PREFIX,
+	COUNT_TOOL,
+	COUNT_PREFIX,
 	NOTE_PURGE,
 	DROP_PURGES,
 	NEXT_PURGE,
@@ -64,6 +66,8 @@ static const char *const texts[STATEMENT_COUNT] = {
 	[SWEEP_TOOL] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE tool = ?1 LIMIT ?3)",
 	[SWEEP_PREFIX] = ("DELETE FROM entries WHERE id IN"
 			  " (SELECT id FROM entries WHERE substr(tool, 1, ?2) = ?1 LIMIT ?3)"),
+	[COUNT_TOOL] = "SELECT count(*) FROM entries WHERE tool = ?1",
+	[COUNT_PREFIX] = "SELECT count(*) FROM entries WHERE substr(tool, 1, ?2) = ?1",
 	[NOTE_PURGE] = "INSERT OR REPLACE INTO purges (text, number) VALUES (?1, ?2)",
 	[DROP_PURGES] = "DELETE FROM purges WHERE number < ?1",
 	[NEXT_PURGE] = "SELECT number, text FROM purges WHERE number > ?1 ORDER BY number LIMIT 1",
@@ -412,6 +416,29 @@ enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice p
 	bind_bytes(statement, 1, prefix);
 	sqlite3_bind_int64(statement, 2, (sqlite3_int64)prefix.len);
 	return sweep_rows(store, statement, count);
+}
+
+static enum disk_fault count_rows(struct disk_store *store, sqlite3_stmt *statement, size_t *count)
+{
+	int code = sqlite3_step(statement);
+	*count = code == SQLITE_ROW ? (size_t)sqlite3_column_int64(statement, 0) : 0;
+	sqlite3_reset(statement);
+	return code == SQLITE_ROW ? DISK_OK : note_failure(store, code);
+}
+
+enum disk_fault disk_store_count_tool(struct disk_store *store, struct slice tool, size_t *count)
+{
+	sqlite3_stmt *statement = use_statement(store, COUNT_TOOL);
+	bind_bytes(statement, 1, tool);
+	return count_rows(store, statement, count);
+}
+
+enum disk_fault disk_store_count_prefix(struct disk_store *store, struct slice prefix, size_t *count)
+{
+	sqlite3_stmt *statement = use_statement(store, COUNT_PREFIX);
+	bind_bytes(statement, 1, prefix);
+	sqlite3_bind_int64(statement, 2, (sqlite3_int64)prefix.len);
+	return count_rows(store, statement, count);
 }
 
 enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice text, uint64_t number)

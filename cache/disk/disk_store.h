@@ -61,6 +61,9 @@ enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count) MU
 enum disk_fault disk_store_sweep_all(struct disk_store *store, size_t *count) MUST_CHECK;
 enum disk_fault disk_store_sweep_tool(struct disk_store *store, struct slice tool, size_t *count) MUST_CHECK;
 enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice prefix, size_t *count) MUST_CHECK;
+/* How many of a tool's answers / of those of tools whose names begin so there are. */
+enum disk_fault disk_store_count_tool(struct disk_store *store, struct slice tool, size_t *count) MUST_CHECK;
+enum disk_fault disk_store_count_prefix(struct disk_store *store, struct slice prefix, size_t *count) MUST_CHECK;
 /* Keep in mind that what this text names was purged, under this number (purges.h); to be committed for good. One of
  * everything, the empty text, takes the place of all before it. */
 enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice text, uint64_t number) MUST_CHECK;

@@ -304,12 +304,44 @@ static void begin_purge(struct disk *disk, struct disk_purge *purge)
 		disk->sweeping = purge;
 }
 
+static enum disk_fault count_named(struct disk *disk, const struct disk_purge *purge, size_t *count)
+{
+	struct slice names = buf_slice(&purge->names);
+	enum disk_fault fault = DISK_OK;
+	size_t more = 0;
+	if (purge->what == DISK_PURGE_PREFIX)
+		return disk_store_count_prefix(disk->store, names, count);
+	if (purge->what == DISK_PURGE_KEY) {
+		fault = disk_store_has(disk->store, purge->digest, 0);
+		*count = fault == DISK_OK;
+		return fault == DISK_ABSENT ? DISK_OK : fault;
+	}
+	*count = purge->what == DISK_PURGE_ALL ? disk_store_stats(disk->store).entries : 0;
+	for (size_t at = 0; purge->what == DISK_PURGE_TOOLS && fault == DISK_OK && at < names.len; *count += more) {
+		fault = disk_store_count_tool(disk->store, slice_of(names.at + at), &more);
+		at += strlen(names.at + at) + 1;
+	}
+	return fault;
+}
+
+/* What goes wrong here goes wrong with the next look-up too, which begins the file anew. */
+static void count_purge(struct disk *disk, struct disk_purge *purge)
+{
+	size_t count = 0;
+	bool done = disk->store && count_named(disk, purge, &count) == DISK_OK;
+	purge->ended(purge, count, done);
+}
+
 static void carry_out(struct disk *disk, struct change *change)
 {
 	static const enum disk_job jobs[] = {
 		[CHANGE_PUT] = DISK_JOB_PUT, [CHANGE_REMOVE] = DISK_JOB_REMOVE, [CHANGE_PURGE] = DISK_JOB_PURGE
 	};
 	uint64_t begun_us = clock_now_us();
+	if (change->kind == CHANGE_COUNT) {
+		count_purge(disk, change->purge);
+		return;
+	}
 	if (change->kind == CHANGE_PURGE)
 		begin_purge(disk, change->purge);
 	else if (disk->store && change->kind == CHANGE_PUT)
@@ -339,7 +371,7 @@ static struct disk_lookup *take_lookup_locked(struct disk *disk)
 static void end_change(struct disk *disk, struct change *change)
 {
 	pthread_mutex_lock(&disk->mutex);
-	if (change->kind != CHANGE_PURGE)
+	if (disk_change_has_key(change))
 		--*disk_pending(disk, change->digest);
 	pthread_mutex_unlock(&disk->mutex);
 	entry_unref(change->entry);
@@ -385,7 +417,7 @@ static struct change *take_moot_changes(struct disk *disk)
 	disk->last_change = &disk->changes;
 	while (*at) {
 		struct change *change = *at;
-		if (change->kind == CHANGE_PURGE) {
+		if (!disk_change_has_key(change)) {
 			disk->last_change = at = &change->next;
 			continue;
 		}
@@ -437,7 +469,7 @@ static bool has_removals(struct disk *disk)
 	bool found = false;
 	pthread_mutex_lock(&disk->mutex);
 	for (const struct change *change = disk->changes; change; change = change->next)
-		found = found || change->kind != CHANGE_PUT;
+		found = found || change->kind == CHANGE_REMOVE || change->kind == CHANGE_PURGE;
 	pthread_mutex_unlock(&disk->mutex);
 	return found;
 }

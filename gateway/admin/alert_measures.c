@@ -295,7 +295,10 @@ static void measure_upstream(struct look *look, size_t index)
 	for (size_t i = 0; i < settings->endpoint_count; i++)
 		measure_endpoint(look, settings, i, &fitness);
 	bool down = settings->endpoint_count && ((!fitness.up && fitness.all) || !fitness.healthy);
-	alert_evaluate(look, ALERT_UPSTREAM_DOWN, label, label, down, fitness.reason);
+	struct tool_list_status status = catalogue_status(look->catalogue, (unsigned)index);
+	bool listed = status.state != TOOL_LIST_DECLARED; /* why it is not there is why its list does not come */
+	alert_evaluate(look, ALERT_UPSTREAM_DOWN, label, label, down,
+		       fitness.reason[0] || !listed ? fitness.reason : status.why);
 	alert_evaluate(look, ALERT_LINE_STANDS, label, label,
 		       (double)metrics_read(metrics, METRIC_ID_QUEUE_WAIT, label, 0), NULL);
 	alert_evaluate(look, ALERT_SHEDS, label, label, count_events(look, COUNTER_SHED, label), NULL);
@@ -304,7 +307,6 @@ static void measure_upstream(struct look *look, size_t index)
 		       NULL);
 	alert_evaluate(look, ALERT_PROCESS_RESTARTS, label, label, count_events(look, COUNTER_CRASHES, label), NULL);
 	alert_evaluate(look, ALERT_TOOL_CHANGED, label, label, count_events(look, COUNTER_CHANGES, label), NULL);
-	struct tool_list_status status = catalogue_status(look->catalogue, (unsigned)index);
 	alert_evaluate(look, ALERT_TOOLS_STALE, label, label, status.state == TOOL_LIST_STALE, status.why);
 }
 

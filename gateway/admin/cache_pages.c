@@ -96,28 +96,40 @@ static bool read_purge(const struct request *request, struct purge_scope *scope,
 	return known == request_query_count(request) && decode_purge(scope, text);
 }
 
+/* False: it has been told why not. */
+static bool choose_scope(struct worker *worker, struct request *request, struct purge_scope *scope,
+			 char text[4][PURGE_TEXT_BYTES])
+{
+	uint8_t digest[KEY_DIGEST_BYTES];
+	if (!read_purge(request, scope, text))
+		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
+			      "Only tool, prefix, tag and key are known, of 256 bytes together; nothing was purged.");
+	else if (scope->tool.len && !catalogue_tool(worker_catalogue(worker), scope->tool))
+		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
+	else if (scope->key.len && !purge_read_digest(scope->key, digest))
+		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
+			      "A key is a SHA-256 in 64 hexadecimal digits; nothing was purged.");
+	else
+		return true;
+	return false;
+}
+
 /* DELETE /admin/cache?tool=&prefix=&tag=&key=: what matches all that is given; nothing given: everything. */
 void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct purge_scope scope;
 	char text[4][PURGE_TEXT_BYTES];
-	uint8_t digest[KEY_DIGEST_BYTES];
 	(void)rest;
-	if (!page_body_is_empty(worker, request))
-		return;
-	if (!read_purge(request, &scope, text)) {
-		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
-			      "Only tool, prefix, tag and key are known, of 256 bytes together; nothing was purged.");
-		return;
-	}
-	if (scope.tool.len && !catalogue_tool(worker_catalogue(worker), scope.tool)) {
-		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
-		return;
-	}
-	if (scope.key.len && !purge_read_digest(scope.key, digest)) {
-		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
-			      "A key is a SHA-256 in 64 hexadecimal digits; nothing was purged.");
-		return;
-	}
-	purge_and_reply(worker, request, &scope);
+	if (page_body_is_empty(worker, request) && choose_scope(worker, request, &scope, text))
+		purge_and_reply(worker, request, &scope);
+}
+
+/* GET /admin/cache/count, likewise: how much that would drop. */
+void page_admin_purge_count(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct purge_scope scope;
+	char text[4][PURGE_TEXT_BYTES];
+	(void)rest;
+	if (choose_scope(worker, request, &scope, text))
+		purge_count_and_reply(worker, request, &scope);
 }

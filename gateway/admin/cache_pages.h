@@ -5,6 +5,6 @@
 
 #include "gateway/call/route.h"
 
-route_function page_admin_cache, page_admin_purge;
+route_function page_admin_cache, page_admin_purge, page_admin_purge_count;
 
 #endif

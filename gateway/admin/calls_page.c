@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * calls_page.c: GET /admin/calls?tool=&outcome=&batch_id=&limit=, the last calls of all workers, newest first, each with where
+ * calls_page.c: GET /admin/calls?tool=&tenant=&outcome=&batch_id=&limit=, the last calls of all workers, newest first, each with where
  * its time went; GET /admin/calls/REQUEST_ID, those of one request. docs/api.md has the members.
  */
 #include <stdlib.h>
@@ -17,7 +17,7 @@ enum { PAGE_BYTES_MAX = 16 << 20, CALLS_SHOWN = 100, CALLS_MAX = 10000 };
 
 /* What is asked for; what is empty, or 0, does not matter. */
 struct wanted {
-	struct slice tool, request_id;
+	struct slice tool, tenant, request_id;
 	bool by_outcome, by_batch;
 	enum outcome outcome;
 	uint64_t batch_id, limit;
@@ -33,14 +33,14 @@ static bool read_outcome(struct slice word, enum outcome *outcome)
 	return false;
 }
 
-enum filter { FILTER_TOOL, FILTER_OUTCOME, FILTER_BATCH, FILTER_LIMIT, FILTER_COUNT };
+enum filter { FILTER_TOOL, FILTER_TENANT, FILTER_OUTCOME, FILTER_BATCH, FILTER_LIMIT, FILTER_COUNT };
 enum { FILTER_BYTES = 256 };
 
 /* NULL: it could be read; else what is wrong with it. The texts are what it may point to. */
 static const char *read_query(const struct request *request, char texts[FILTER_COUNT][FILTER_BYTES],
 			      struct wanted *wanted)
 {
-	static const char *const names[] = { "tool", "outcome", "batch_id", "limit" };
+	static const char *const names[] = { "tool", "tenant", "outcome", "batch_id", "limit" };
 	struct slice values[FILTER_COUNT];
 	size_t known = 0;
 	for (size_t i = 0; i < FILTER_COUNT; i++) {
@@ -49,9 +49,9 @@ static const char *read_query(const struct request *request, char texts[FILTER_C
 		known += values[i].len > 0;
 	}
 	struct slice outcome = values[FILTER_OUTCOME], batch = values[FILTER_BATCH], limit = values[FILTER_LIMIT];
-	*wanted = (struct wanted){ .tool = values[FILTER_TOOL], .limit = CALLS_SHOWN };
+	*wanted = (struct wanted){ .tool = values[FILTER_TOOL], .tenant = values[FILTER_TENANT], .limit = CALLS_SHOWN };
 	if (known != request_query_count(request))
-		return "Only tool, outcome, batch_id and limit are known, each with a value.";
+		return "Only tool, tenant, outcome, batch_id and limit are known, each with a value.";
 	if (outcome.len && !(wanted->by_outcome = read_outcome(outcome, &wanted->outcome)))
 		return "outcome is one of the words of docs/api.md, such as ok or upstream_timeout.";
 	if (batch.len && !(wanted->by_batch = json_u64(batch, &wanted->batch_id)))
@@ -61,10 +61,19 @@ static const char *read_query(const struct request *request, char texts[FILTER_C
 	return NULL;
 }
 
+/* A name that is longer than what is kept of it is known by its beginning. */
+static bool is_of_tenant(const struct recent_call *call, struct slice tenant)
+{
+	char kept[RECENT_TENANT_BYTES];
+	recent_calls_put(kept, sizeof kept, tenant);
+	return strcmp(kept, call->tenant) == 0;
+}
+
 static bool is_wanted(const struct worker *worker, const struct wanted *wanted, const struct recent_call *call)
 {
 	const char *name = metrics_label_value(worker_gateway(worker)->metrics, LABEL_TOOL, call->tool);
 	return (!wanted->tool.len || slice_equal(wanted->tool, slice_of(name))) &&
+	       (!wanted->tenant.len || is_of_tenant(call, wanted->tenant)) &&
 	       (!wanted->by_outcome || wanted->outcome == call->outcome) &&
 	       (!wanted->by_batch || wanted->batch_id == call->facts.id) &&
 	       (!wanted->request_id.len || slice_equal(wanted->request_id, slice_of(call->request_id)));
@@ -109,8 +118,9 @@ static void put_call(struct buf *out, const struct worker *worker, const struct 
 		   (unsigned long long)(call->ended_us - call->started_us), call->cache,
 		   (unsigned long long)call->bytes);
 	if (call->facts.id)
-		buf_printf(out, ",\"batch_id\":%llu,\"batch_size\":%u,\"attempts\":%u",
-			   (unsigned long long)call->facts.id, call->facts.items, call->facts.attempts);
+		buf_printf(out, ",\"batch_id\":%llu,\"batch_size\":%u,\"batch_reason\":\"%s\",\"attempts\":%u",
+			   (unsigned long long)call->facts.id, call->facts.items,
+			   metric_word(LABEL_FLUSH_REASON, call->facts.reason), call->facts.attempts);
 	json_put_text_member(out, "tenant", call->tenant);
 	json_put_text_member(out, "detail", call->detail);
 	put_timeline(out, call);

@@ -3,6 +3,7 @@
 #include "gateway/admin/condition.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gateway/admin/alerts.h"
@@ -114,8 +115,41 @@ static bool has_a_line(const struct observation *of, const struct upstream_setti
 	return true;
 }
 
-void condition_diagnose(const struct observation *of, const struct upstream_config *upstream,
-			struct diagnosis *diagnosis)
+/* --- since when --- */
+
+struct condition_book {
+	uint64_t look; /* number of the last one */
+	size_t places;
+	struct noted_condition {
+		uint64_t since_us; /* 0: it was well */
+		uint64_t
+			look; /* which saw it: of an upstream that has gone, and whose label another one has, nothing counts */
+	} noted[];            /* by the upstream's label */
+};
+
+struct condition_book *condition_book_new(const struct gateway *gateway)
+{
+	size_t places = metrics_label_places(gateway->metrics, LABEL_UPSTREAM);
+	struct condition_book *book = calloc(1, sizeof *book + places * sizeof book->noted[0]);
+	if (book)
+		book->places = places;
+	return book;
+}
+
+void condition_book_free(struct condition_book *book)
+{
+	free(book);
+}
+
+static uint64_t read_book(const struct condition_book *book, size_t label)
+{
+	const struct noted_condition *noted = &book->noted[label];
+	return label < book->places && noted->look == book->look ? noted->since_us : 0;
+}
+
+/* --- the diagnosis --- */
+
+static void diagnose(const struct observation *of, const struct upstream_config *upstream, struct diagnosis *diagnosis)
 {
 	const struct upstream_settings *settings = &upstream->settings;
 	char away_why[CONDITION_WHY_BYTES] = "";
@@ -140,4 +174,32 @@ void condition_diagnose(const struct observation *of, const struct upstream_conf
 		   !has_a_line(of, settings, diagnosis)) {
 		set_sign(diagnosis, CONDITION_WELL, "well");
 	}
+}
+
+void condition_diagnose(const struct observation *of, const struct upstream_config *upstream,
+			struct diagnosis *diagnosis)
+{
+	diagnose(of, upstream, diagnosis);
+	if (diagnosis->condition != CONDITION_WELL)
+		diagnosis->since_us = read_book(of->conditions, upstream->settings.label);
+}
+
+void condition_book_look(struct condition_book *book, const struct observation *of)
+{
+	const struct generation *generation = catalogue_made_for(of->catalogue);
+	uint64_t wall_us = clock_wall_us();
+	for (size_t i = 0; i < generation->upstream_count; i++) {
+		struct diagnosis diagnosis UNCLEARED;
+		size_t label = generation->upstreams[i].settings.label;
+		if (label >= book->places)
+			continue;
+		uint64_t since_us = read_book(book, label);
+		diagnose(of, &generation->upstreams[i], &diagnosis);
+		if (diagnosis.condition == CONDITION_WELL)
+			since_us = 0;
+		else if (!since_us)
+			since_us = wall_us;
+		book->noted[label] = (struct noted_condition){ since_us, book->look + 1 };
+	}
+	book->look++;
 }

@@ -7,6 +7,7 @@
 #define JITNEY_GATEWAY_ADMIN_CONDITION_H
 
 #include "base/buf.h"
+#include "base/compiler.h"
 #include "gateway/admin/observer.h"
 #include "gateway/config/config.h"
 
@@ -18,7 +19,16 @@ struct diagnosis {
 	char sign[CONDITION_SIGN_BYTES]; /* some words: "well", "down", "fails 62 %", "1 of 3 away", "slow" */
 	char why[CONDITION_WHY_BYTES];   /* what it or its endpoint said last; "": nothing */
 	uint64_t requests, failed;       /* of the last quarter to half minute */
+	uint64_t since_us; /* wall clock: since when it is not well; 0: it is, or has not been seen before */
 };
+
+/* How upstreams have been at the observer's looks. */
+struct condition_book;
+/* NULL: out of memory. NULL is allowed for free. Main thread. */
+struct condition_book *condition_book_new(const struct gateway *gateway) MUST_CHECK;
+void condition_book_free(struct condition_book *book);
+/* Note how all are now: once a second. The observer's thread. */
+void condition_book_look(struct condition_book *book, const struct observation *of);
 
 /* The observer's thread. */
 void condition_diagnose(const struct observation *of, const struct upstream_config *upstream,

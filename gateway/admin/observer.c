@@ -10,6 +10,7 @@
 #include "base/loop.h"
 #include "base/mailbox.h"
 #include "gateway/admin/alerts.h"
+#include "gateway/admin/condition.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/world.h"
 #include "gateway/tools/registry.h"
@@ -19,15 +20,16 @@ enum { PAGE_BYTES_MAX = 64 << 20 };
 #define LOOK_EVERY_US CLOCK_US_PER_S
 
 struct observer {
-	struct gateway *gateway;     /* c */
-	struct loop *loop;           /* the thread's */
-	struct history *history;     /* likewise */
-	struct alerts *alerts;       /* likewise */
-	struct catalogue *catalogue; /* likewise: held, the last one that was offered */
-	struct mailbox mailbox;      /* of pages */
-	pthread_t thread;            /* main's */
-	bool started;                /* main's */
-	atomic_bool stopping;        /* a */
+	struct gateway *gateway;           /* c */
+	struct loop *loop;                 /* the thread's */
+	struct history *history;           /* likewise */
+	struct alerts *alerts;             /* likewise */
+	struct condition_book *conditions; /* likewise */
+	struct catalogue *catalogue;       /* likewise: held, the last one that was offered */
+	struct mailbox mailbox;            /* of pages */
+	pthread_t thread;                  /* main's */
+	bool started;                      /* main's */
+	atomic_bool stopping;              /* a */
 };
 /* c constant, a atomic */
 
@@ -42,6 +44,16 @@ struct page {
 	page_sender *send;
 	struct buf text;
 };
+
+static struct observation observe(const struct observer *observer, const struct catalogue *catalogue)
+{
+	return (struct observation){ .gateway = observer->gateway,
+				     .history = observer->history,
+				     .alerts = observer->alerts,
+				     .conditions = observer->conditions,
+				     .catalogue = catalogue,
+				     .now_us = loop_now(observer->loop) };
+}
 
 /* --- pages --- */
 
@@ -65,11 +77,7 @@ static void write_page(struct mail *mail)
 {
 	struct page *page = container_of(mail, struct page, mail);
 	struct observer *observer = page->observer;
-	const struct observation of = { .gateway = observer->gateway,
-					.history = observer->history,
-					.alerts = observer->alerts,
-					.catalogue = page->catalogue,
-					.now_us = loop_now(observer->loop) };
+	const struct observation of = observe(observer, page->catalogue);
 	if (!atomic_load_explicit(&observer->stopping, memory_order_acquire))
 		page->write(&of, &page->text);
 	page->mail.open = bring_home;
@@ -119,6 +127,8 @@ static void look_around(struct observer *observer)
 	take_catalogue(observer);
 	history_tick(observer->history, loop_refresh(observer->loop));
 	alerts_look(observer->alerts, observer->catalogue, loop_now(observer->loop));
+	const struct observation of = observe(observer, observer->catalogue);
+	condition_book_look(observer->conditions, &of);
 }
 
 static void *run_observer(void *context)
@@ -148,7 +158,8 @@ struct observer *observer_new(struct gateway *gateway)
 	observer->history = history_new(gateway->metrics);
 	observer->alerts = observer->history ? alerts_new(gateway, observer->history) : NULL;
 	observer->catalogue = catalogue_enforce(registry_catalogue(gateway->registry));
-	if (!observer->loop || !observer->alerts) {
+	observer->conditions = condition_book_new(gateway);
+	if (!observer->loop || !observer->alerts || !observer->conditions) {
 		observer_free(observer);
 		return NULL;
 	}
@@ -192,6 +203,7 @@ void observer_free(struct observer *observer)
 	if (!observer)
 		return;
 	alerts_free(observer->alerts);
+	condition_book_free(observer->conditions);
 	history_free(observer->history);
 	catalogue_retire(observer->catalogue);
 	catalogue_retire(atomic_exchange(&observer->gateway->observed, NULL));

@@ -13,6 +13,7 @@
 
 struct alerts;
 struct catalogue;
+struct condition_book;
 struct gateway;
 struct history;
 struct observer;
@@ -22,6 +23,7 @@ struct observation {
 	struct gateway *gateway;
 	struct history *history;
 	const struct alerts *alerts;
+	const struct condition_book *conditions;
 	const struct catalogue *catalogue; /* that of who asks */
 	uint64_t now_us;                   /* monotonic */
 };

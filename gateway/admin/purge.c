@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* purge.c: a purge under way: memory is swept by the worker's turns, the disk's word comes by mail, the fleet's by
- * Redis. */
+/*
+ * purge.c: a purge under way: memory is swept by the worker's turns, the disk's word comes by mail, the fleet's by Redis. Or
+ * the count of what one would drop, which goes the same way and drops nothing.
+ */
 #include "gateway/admin/purge.h"
 
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 
 #define PATIENCE_US (2 * CLOCK_US_PER_S)
 #define LOOK_AGAIN_US CLOCK_US_PER_MS
+#define COUNTING_US 500 /* of a turn, and as long again for all else */
 enum { REPLY_BYTES_MAX = 4096, NAMES_BYTES_MAX = 1 << 20 };
 
 struct purging {
@@ -18,9 +21,12 @@ struct purging {
 	struct worker *worker;
 	struct loop_timer timer; /* armed while somebody waits */
 	struct request *request; /* NULL: nobody waits any more */
-	uint64_t until_us, event, purged_before;
-	bool has_disk, home; /* the disk has a part in it, and its mail has come */
-	bool done;           /* what the disk said */
+	bool counts;             /* nothing is purged */
+	bool counted;
+	struct cache_count in_memory;            /* counts */
+	uint64_t until_us, event, purged_before; /* the last two: a purge's */
+	bool has_disk, home;                     /* the disk has a part in it, and its mail has come */
+	bool done;                               /* what the disk said */
 	size_t of_disk;
 	size_t text_len;
 	char text[PURGE_TEXT_BYTES];
@@ -73,15 +79,53 @@ static void reply_purged(struct purging *purging)
 	reply_text(request, 200, "application/json", &text);
 }
 
+/* What Redis holds is not counted: it would have to be read whole. */
+static void reply_counted(struct purging *purging)
+{
+	struct request *request = purging->request;
+	struct buf text = BUF_INIT(REPLY_BYTES_MAX);
+	purging->request = NULL;
+	buf_printf(&text, "{\"memory\":{\"status\":\"%s\",\"entries\":%llu,\"bytes\":%llu}",
+		   purging->counted ? "counted" : "more", (unsigned long long)purging->in_memory.entries,
+		   (unsigned long long)purging->in_memory.bytes);
+	if (purging->has_disk)
+		buf_printf(&text, ",\"disk\":{\"status\":\"%s\",\"entries\":%zu}",
+			   !purging->home  ? "pending"
+			   : purging->done ? "counted"
+					   : "away",
+			   purging->of_disk);
+	if (worker_generation(purging->worker)->redis)
+		buf_put_text(&text, ",\"redis\":{\"status\":\"not_counted\"}");
+	buf_put_text(&text, "}\n");
+	request->waits_for = NULL;
+	request->gone = NULL;
+	reply_text(request, 200, "application/json", &text);
+}
+
+static bool is_counted(struct purging *purging)
+{
+	const struct worker *worker = purging->worker;
+	struct purge_scope scope = purge_scope_read((struct slice){ purging->text, purging->text_len });
+	if (!purging->counted)
+		purging->counted = !cache_count_covered(worker->gateway->cache, &scope, &worker->tags,
+							clock_now_us() + COUNTING_US, &purging->in_memory);
+	return purging->counted;
+}
+
 static void look_again(struct loop_timer *timer, uint64_t now_us)
 {
 	struct purging *purging = container_of(timer, struct purging, timer);
-	bool over = is_swept(purging) && is_published(purging) && (!purging->has_disk || purging->home);
+	bool here = !purging->request ? true
+		    : purging->counts ? is_counted(purging)
+				      : is_swept(purging) && is_published(purging);
+	bool over = here && (!purging->has_disk || purging->home);
 	if (purging->request && !over && now_us < purging->until_us) {
 		loop_arm(purging->worker->loop, timer, now_us + LOOK_AGAIN_US);
 		return;
 	}
-	if (purging->request)
+	if (purging->request && purging->counts)
+		reply_counted(purging);
+	else if (purging->request)
 		reply_purged(purging);
 	free_when_over(purging);
 }
@@ -124,7 +168,7 @@ static void put_names(struct buf *names, const struct worker *worker, const stru
 	}
 }
 
-static void purge_disk(struct purging *purging, const struct purge_scope *scope)
+static void ask_disk(struct purging *purging, const struct purge_scope *scope)
 {
 	struct worker *worker = purging->worker;
 	struct disk_purge *purge = &purging->disk;
@@ -144,7 +188,10 @@ static void purge_disk(struct purging *purging, const struct purge_scope *scope)
 		buf_reset(&purge->names);
 	}
 	purging->has_disk = true;
-	disk_purge(worker->gateway->disk, purge);
+	if (purging->counts)
+		disk_count(worker->gateway->disk, purge);
+	else
+		disk_purge(worker->gateway->disk, purge);
 }
 
 static struct purging *purging_new(struct worker *worker)
@@ -161,21 +208,33 @@ static struct purging *purging_new(struct worker *worker)
 	return purging;
 }
 
-void purge_and_reply(struct worker *worker, struct request *request, const struct purge_scope *scope)
+static void begin_purging(struct worker *worker, struct request *request, const struct purge_scope *scope, bool counts)
 {
 	struct purging *purging = purging_new(worker);
 	if (!purging) {
 		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory; nothing was purged.");
 		return;
 	}
+	purging->counts = counts;
 	purging->purged_before = cache_purged(worker->gateway->cache);
 	purging->text_len = purge_scope_write(scope, purging->text).len;
-	purging->event = cache_purge(worker->gateway->cache, scope);
+	if (!counts)
+		purging->event = cache_purge(worker->gateway->cache, scope);
 	if (worker->gateway->disk)
-		purge_disk(purging, scope);
+		ask_disk(purging, scope);
 	purging->request = request;
 	purging->until_us = clock_add(loop_now(worker->loop), PATIENCE_US);
 	request->waits_for = purging;
 	request->gone = on_left;
 	loop_arm(worker->loop, &purging->timer, loop_now(worker->loop));
+}
+
+void purge_and_reply(struct worker *worker, struct request *request, const struct purge_scope *scope)
+{
+	begin_purging(worker, request, scope, false);
+}
+
+void purge_count_and_reply(struct worker *worker, struct request *request, const struct purge_scope *scope)
+{
+	begin_purging(worker, request, scope, true);
 }

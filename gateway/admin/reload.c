@@ -156,11 +156,17 @@ static void note_last(struct reload *reload, const char *who, const struct outco
 	buf_printf(&reload->last, "{\"result\":\"%s\",\"at\":%llu,\"asked_by\":", outcome->good ? "ok" : "failed",
 		   (unsigned long long)(now_us / CLOCK_US_PER_S));
 	json_put_string(&reload->last, slice_of(who));
-	if (!outcome->good) {
+	struct slice text = buf_slice(&outcome->text);
+	if (outcome->good && text.len) { /* as it was answered: an object, of which the members go on here */
+		buf_put_char(&reload->last, ',');
+		buf_put(&reload->last, (struct slice){ text.at + 1, text.len - 1 });
+	} else if (outcome->good) { /* memory was out */
+		buf_put_char(&reload->last, '}');
+	} else {
 		buf_put_text(&reload->last, ",\"errors\":");
-		buf_put(&reload->last, buf_slice(&outcome->text));
+		buf_put(&reload->last, text);
+		buf_put_char(&reload->last, '}');
 	}
-	buf_put_char(&reload->last, '}');
 	pthread_mutex_unlock(&reload->mutex);
 }
 

@@ -39,9 +39,14 @@ static void put_ratio(struct buf *out, const char *name, uint64_t part, uint64_t
 static void put_process(struct buf *out, const struct observation *of)
 {
 	const struct gateway *gateway = of->gateway;
+	const struct generation *generation = catalogue_made_for(of->catalogue);
 	buf_printf(out, ",\"version\":\"" JITNEY_VERSION "\",\"generation\":%llu,\"uptime_s\":%llu",
-		   (unsigned long long)catalogue_made_for(of->catalogue)->number,
+		   (unsigned long long)generation->number,
 		   (unsigned long long)((of->now_us - gateway->started_us) / CLOCK_US_PER_S));
+	buf_put_text(out, ",\"loaded_at\":");
+	page_put_time(out, generation->loaded_us);
+	buf_put_text(out, ",\"asked_by\":");
+	json_put_string(out, slice_of(generation->asked_by ? generation->asked_by : "start"));
 	buf_printf(out, ",\"process\":{\"pid\":%ld,\"rss_bytes\":%llu}", (long)getpid(),
 		   (unsigned long long)metrics_resident_bytes());
 	buf_put_text(out, ",\"workers\":[");
@@ -180,6 +185,10 @@ static void put_condition(struct buf *out, const struct observation *of, const s
 	buf_printf(out, ",\"condition\":\"%s\",\"sign\":\"%s\",\"why\":", condition_word(diagnosis.condition),
 		   diagnosis.sign);
 	json_put_string(out, slice_of(diagnosis.why));
+	if (diagnosis.since_us) {
+		buf_put_text(out, ",\"since\":");
+		page_put_time(out, diagnosis.since_us);
+	}
 	buf_printf(out, ",\"recent\":{\"requests\":%llu,\"errors\":%llu}", (unsigned long long)diagnosis.requests,
 		   (unsigned long long)diagnosis.failed);
 }
@@ -240,6 +249,24 @@ static void put_tier(struct buf *out, const struct gateway *gateway, enum cache_
 		   (long long)sum_of_row(gateway, METRIC_ID_CACHE_EVICTIONS, tier, EVICT_REASON_COUNT));
 }
 
+/* Each process, in the order in which they were started; 64 at most. */
+static void put_members(struct buf *out, struct endpoint_board *board)
+{
+	struct endpoint_process processes[ENDPOINT_PROCESSES];
+	size_t count = endpoint_board_processes(board, processes);
+	buf_put_text(out, ",\"members\":[");
+	for (size_t i = 0; i < count; i++) {
+		const struct endpoint_process *process = &processes[i];
+		buf_printf(out, "%s{\"pid\":%d,\"state\":\"%s\",\"started_at\":", i ? "," : "", process->pid,
+			   process->state);
+		page_put_time(out, process->started_us);
+		buf_printf(out, ",\"calls\":%llu,\"served\":%llu,\"cpu_us\":%llu,\"rss_bytes\":%llu}",
+			   (unsigned long long)process->calls, (unsigned long long)process->served,
+			   (unsigned long long)process->cpu_us, (unsigned long long)process->resident_bytes);
+	}
+	buf_put_char(out, ']');
+}
+
 static void put_programs(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings)
 {
 	size_t label = settings->label;
@@ -250,6 +277,7 @@ static void put_programs(struct buf *out, const struct gateway *gateway, const s
 	page_put_count(out, gateway, "crashes", METRIC_ID_PROCESS_CRASHES, label, 0);
 	page_put_count(out, gateway, "cpu_us", METRIC_ID_PROCESS_CPU, label, 0);
 	page_put_count(out, gateway, "rss_bytes", METRIC_ID_PROCESS_RESIDENT, label, 0);
+	put_members(out, settings->boards[0]);
 	buf_put_char(out, '}');
 }
 

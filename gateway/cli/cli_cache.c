@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli_cache.c: jitney cache: stats, export, import, purge, over a running gateway's admin listener. */
+/* cli_cache.c: jitney cache: stats, export, import, count, purge, over a running gateway's admin listener. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -22,10 +22,10 @@ static const char cache_help[] =
 	"usage: jitney cache stats [OPTIONS]\n"
 	"       jitney cache export [FILE] [OPTIONS]\n"
 	"       jitney cache import FILE [OPTIONS]\n"
-	"       jitney cache purge all | [tool=NAME] [prefix=TEXT] [tag=TAG] [key=DIGEST] [OPTIONS]\n\n"
+	"       jitney cache count|purge all | [tool=NAME] [prefix=TEXT] [tag=TAG] [key=DIGEST] [OPTIONS]\n\n"
 	"stats shows what each tier holds. export writes memory's answers to FILE (- or none: standard output), the\n"
 	"most wanted first; import gives such a file (-: standard input) to a gateway, which takes what it does not\n"
-	"know and has room for. purge drops what matches all that is given.\n\n"
+	"know and has room for. purge drops what matches all that is given; count only says how much that is.\n\n"
 	"  -u, --url URL          the admin listener: http://HOST:PORT or unix:/PATH; default $JITNEY_ADMIN_URL or\n"
 	"                         http://127.0.0.1:8081\n"
 	"  -n, --limit N          export: so many answers at most\n"
@@ -373,23 +373,50 @@ static bool is_condition(const char *word)
 	return false;
 }
 
-static int run_purge(const struct cli_client *setup, int count, char **words)
+/* What is to be purged or counted, as a query behind the path. NULL: it is; else what is wrong with it. */
+static const char *put_conditions(struct buf *path, int count, char **words)
 {
-	struct buf path = BUF_INIT(65536);
+	bool all = count == 1 && strcmp(words[0], "all") == 0;
+	if (!count)
+		return "purge and count want to know what: all, or tool=, prefix=, tag=, key=";
+	for (int i = 0; !all && i < count; i++) {
+		if (!is_condition(words[i]))
+			return "purge and count take all, or tool=, prefix=, tag=, key= with a value";
+		buf_printf(path, "%c%s", i ? '&' : '?', words[i]);
+	}
+	return NULL;
+}
+
+static void print_counted(struct slice body, const char *name)
+{
+	struct slice tier;
+	if (!json_member(body, slice_of(name), &tier))
+		return;
+	struct slice status;
+	if (json_member(tier, SLICE("status"), &status) && json_string_is(status, SLICE("counted")))
+		printf("%-6s  %llu\n", name, (unsigned long long)number_of(tier, SLICE("entries")));
+	else
+		printf("%-6s  not counted\n", name);
+}
+
+static int run_count(const struct cli_client *setup, const char *path)
+{
+	static const char *const tiers[] = { "memory", "disk", "redis" };
+	struct client_reply reply = { .body = BUF_INIT(PAGE_BYTES_MAX) };
+	int code = ask_gateway(setup, "GET", path, &reply);
+	if (code == EXIT_SUCCESS && !parse_reply(&reply))
+		code = EXIT_FAILURE;
+	for (size_t i = 0; code == EXIT_SUCCESS && i < countof(tiers); i++)
+		print_counted(json_trim(buf_slice(&reply.body)), tiers[i]);
+	buf_fini(&reply.body);
+	return code;
+}
+
+static int run_purge(const struct cli_client *setup, const char *path)
+{
 	struct client_reply reply = { .body = BUF_INIT(PAGE_BYTES_MAX) };
 	struct slice disk;
-	if (!count)
-		return cli_wrong_usage("cache", "purge wants to know what: all, or tool=, prefix=, tag=, key=");
-	bool all = count == 1 && strcmp(words[0], "all") == 0;
-	buf_put_text(&path, "/admin/cache");
-	for (int i = 0; !all && i < count; i++) {
-		if (!is_condition(words[i])) {
-			buf_fini(&path);
-			return cli_wrong_usage("cache", "purge takes all, or tool=, prefix=, tag=, key= with a value");
-		}
-		buf_printf(&path, "%c%s", i ? '&' : '?', words[i]);
-	}
-	int code = ask_gateway(setup, "DELETE", buf_cstr(&path), &reply);
+	int code = ask_gateway(setup, "DELETE", path, &reply);
 	if (code == EXIT_SUCCESS && !parse_reply(&reply))
 		code = EXIT_FAILURE;
 	if (code == EXIT_SUCCESS) {
@@ -399,6 +426,17 @@ static int run_purge(const struct cli_client *setup, int count, char **words)
 			printf("disk    %llu\n", (unsigned long long)number_of(disk, SLICE("purged")));
 	}
 	buf_fini(&reply.body);
+	return code;
+}
+
+static int run_with_conditions(const struct cli_client *setup, bool counts, int count, char **words)
+{
+	struct buf path = BUF_INIT(65536);
+	buf_put_text(&path, counts ? "/admin/cache/count" : "/admin/cache");
+	const char *wrong = put_conditions(&path, count, words);
+	int code = wrong    ? cli_wrong_usage("cache", wrong)
+		   : counts ? run_count(setup, buf_cstr(&path))
+			    : run_purge(setup, buf_cstr(&path));
 	buf_fini(&path);
 	return code;
 }
@@ -422,7 +460,7 @@ int cli_cache(int argc, char **argv)
 		return run_export(&setup, count == 2 ? words[1] : NULL);
 	if (strcmp(what, "import") == 0 && count == 2)
 		return run_import(&setup, words[1]);
-	if (strcmp(what, "purge") == 0)
-		return run_purge(&setup, count - 1, words + 1);
-	return cli_wrong_usage("cache", "it takes stats, export [FILE], import FILE, or purge and what");
+	if (strcmp(what, "purge") == 0 || strcmp(what, "count") == 0)
+		return run_with_conditions(&setup, strcmp(what, "count") == 0, count - 1, words + 1);
+	return cli_wrong_usage("cache", "it takes stats, export [FILE], import FILE, or count or purge and what");
 }

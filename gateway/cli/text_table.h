@@ -11,7 +11,7 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 
-enum { TEXT_COLUMNS_MAX = 14, TEXT_CELL_BYTES = 160 };
+enum { TEXT_COLUMNS_MAX = 15, TEXT_CELL_BYTES = 160 };
 
 /* How a row wants to be seen. */
 enum text_tone { TONE_PLAIN, TONE_DIM, TONE_GOOD, TONE_WARN, TONE_BAD, TONE_COUNT };

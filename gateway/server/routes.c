@@ -71,6 +71,7 @@ static const struct route admin_routes[] = {
 	{ PATH("/admin/stats"), NULL, { { HTTP_GET, page_admin_stats } } },
 	{ PATH("/admin/upstreams"), NULL, { { HTTP_GET, page_admin_upstreams } } },
 	{ PATH("/admin/cache"), NULL, { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },
+	{ PATH("/admin/cache/count"), NULL, { { HTTP_GET, page_admin_purge_count } } },
 	{ PATH("/admin/cache/export"), NULL, { { HTTP_GET, page_admin_export } } },
 	{ PATH("/admin/cache/import"), NULL, { { HTTP_POST, page_admin_import } } },
 	{ PATH("/admin/endpoints/{*}"), NULL, { { HTTP_POST, page_admin_endpoint } } },

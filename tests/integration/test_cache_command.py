@@ -218,6 +218,10 @@ def test_stats_and_purge(start, tmp_path):
     assert run(gateway, "purge").returncode == 2
     assert run(gateway, "purge", "tol=x").returncode == 2
     assert run(gateway, "purge", "tool=nobody").returncode == 1
+    assert run(gateway, "count").returncode == 2 and run(gateway, "count", "tool=nobody").returncode == 1
+    for what in ("tool=cached", "prefix=ca", "all"):
+        assert run(gateway, "count", what).stdout == b"memory  3\ndisk    3\n", what
+    assert run(gateway, "count", "prefix=x").stdout == b"memory  0\ndisk    0\n"
     purged = run(gateway, "purge", "tool=cached")
     assert purged.returncode == 0 and purged.stdout == b"memory  3\ndisk    3\n"
     assert run(gateway, "purge", "all").stdout == b"memory  0\ndisk    0\n"

@@ -341,3 +341,30 @@ def test_background_refreshes_are_bounded(start, provider):
     assert metrics.sum("cache_refreshes_total", upstream="array", result="skipped") == 4
     provider.release()
     until(lambda: len(provider.calls) == before + 2, "two were fetched")
+
+
+def test_what_a_purge_would_drop_is_told_and_stays(start, provider):
+    def tool(*tags):
+        return {"upstream": "array", "annotations": {"read_only": True}, "cache": {"ttl": "1h", "scope": "shared", "tags": list(tags)}}
+
+    def counted(query=""):
+        reply = gateway.get("/admin/cache/count" + query, "admin")
+        assert reply.status == 200, reply
+        memory = reply.json()["memory"]
+        assert memory["status"] == "counted" and (memory["bytes"] > 0) == (memory["entries"] > 0) and set(reply.json()) == {"memory"}
+        return memory["entries"]
+
+    gateway = start({"tools": {"eu_news": tool("eu", "news"), "eu_sport": tool("eu"), "us_news": tool("us", "news")}})
+    for count, name in enumerate(("eu_news", "eu_sport", "us_news"), 1):
+        for n in range(10 * count):
+            gateway.call(name, {"n": n})
+    assert counted() == 60 and counted("?tool=eu_sport") == 20 and counted("?prefix=eu_") == 30
+    assert counted("?tag=news") == 40 and counted("?tag=news&prefix=us") == 30 and counted("?tag=nobody") == 0
+    key = gateway.call("eu_news", {"n": 1}).header("cache-status")
+    assert "hit" in key and counted() == 60, "nothing has been dropped"
+    assert gateway.request("DELETE", "/admin/cache?tag=news", listener="admin").json()["purged"] == 40
+    assert counted() == 20 and counted("?tag=news") == 0
+    for query, status in (("?tool=nobody", 404), ("?key=x", 400), ("?tol=x", 400), ("?tool=", 400)):
+        assert gateway.get("/admin/cache/count" + query, "admin").status == status, query
+    assert gateway.get("/admin/cache/count").status == 404, "the data listener has no such path"
+    assert gateway.request("POST", "/admin/cache/count", b"{}", {"Content-Type": "application/json"}, "admin").status == 405

@@ -46,9 +46,10 @@ def test_one_failure_among_many_worries_and_among_very_many_does_not(gateway, pr
     for n in range(50):
         gateway.call("write", {"n": n})
     assert "500" in becomes(gateway, "worrying", "fails 2 %")["why"]
+    until(lambda: "since" in of(gateway), "that is noted")
     for n in range(80):
         gateway.call("write", {"n": n})
-    becomes(gateway, "well", "well")
+    assert "since" not in becomes(gateway, "well", "well")
 
 
 def test_who_is_down_says_why(gateway, provider):
@@ -114,3 +115,15 @@ def test_a_line_that_everybody_has_left_is_none(start, provider):
         caller.close()
     gateway.until_metric("batch_waiting_items", 0, upstream="array")
     assert gateway.metrics().sum("queue_wait_seconds", upstream="array") == 0
+
+
+def test_since_when_is_told(gateway, provider):
+    assert "since" not in of(gateway)
+    before = time.time()
+    provider.stop()
+    gateway.call("write")
+    since = until(lambda: of(gateway).get("since"), "it has been noted")
+    assert before - 1 <= since <= time.time() + 1
+    gateway.call("write")
+    time.sleep(1.2)  # it has been looked at again
+    assert of(gateway)["since"] == since and of(gateway)["sign"] == "down"

@@ -173,3 +173,54 @@ def test_one_of_a_batchs_calls_opens_with_the_others(start, browser):
     until(lambda: browser.run("return document.querySelectorAll('.story .fall').length") == max(sizes), "those that left with it are drawn")
     assert browser.run("return document.querySelectorAll('.story').length") == 1
     assert browser.complaints() == []
+
+
+def shown(browser):
+    return browser.run("return document.querySelector('main').innerText")
+
+
+def test_the_bus_says_why_each_batch_left(start, provider, browser):
+    gateway = start({"upstreams": {"rest": {"batch": {"mode": "off"}}}})
+    gateway.call("echo")
+    gateway.call("item", {"id": 1, "q": "a"})
+    browser.open(gateway.url("/", "admin") + "#bus")
+    until(lambda: "nothing was under way" in shown(browser) and "each call travels alone" in shown(browser), "both are told")
+    assert browser.complaints() == []
+
+
+def test_a_purge_says_first_what_it_would_drop(gateway, browser):
+    for n in range(7):
+        gateway.call("cached", {"n": n})
+    browser.open(gateway.url("/", "admin") + "#cache")
+    until(lambda: browser.run("return !!document.querySelector('form.last input')"), "the form is there")
+    browser.run("window.asked = []; window.confirm = (text) => { asked.push(text); return asked.length > 1; }; window.alert = () => {}; document.querySelector('form.last input').focus()")
+    browser.keys("cached\ue007")
+    until(lambda: re.search(r"7 answers \([0-9.]+ (KiB|B)\) in memory of tool cached\.", shown(browser)), "Enter counts")
+    assert browser.run("return asked.length") == 0
+    press = "document.querySelector('form.last button[value=purge]').click()"
+    browser.run(press)
+    until(lambda: browser.run("return asked.length") == 1, "it asks")
+    assert browser.run("return asked[0]").startswith("Drop 7 answers (")
+    assert gateway.get("/admin/cache/count?tool=cached", "admin").json()["memory"]["entries"] == 7, "no is no"
+    browser.run(press)
+    until(lambda: gateway.get("/admin/cache/count?tool=cached", "admin").json()["memory"]["entries"] == 0, "yes is yes")
+    browser.run("const input = document.querySelector('form.last input'); input.value = 'nobody'; " + press)
+    until(lambda: "There is no such tool" in shown(browser), "what cannot be purged is said")
+    assert browser.run("return asked.length") == 2
+
+
+def test_calls_by_tenant_and_by_time(start, provider, browser):
+    gateway = start({"trusted_proxies": ["127.0.0.1/32"], "identity": {"tenant_header": "X-Tenant"}})
+    provider.next(behave.status(500))
+    gateway.call("write", {"n": 0}, x_tenant="globex")
+    for n in range(3):
+        gateway.call("echo", {"n": n}, x_tenant="acme")
+    browser.open(gateway.url("/", "admin") + "#calls")
+    until(lambda: "Whose these 4 calls are" in shown(browser), "both are there")
+    assert browser.run("return [...document.querySelector('tbody').rows].map((r) => [...r.cells].slice(0, 3).map((c) => c.innerText).join())") == ["acme,3,0", "globex,1,1"]
+    took = "return [...document.querySelectorAll('table')].at(-1).tBodies[0].rows.length"
+    browser.run("const s = document.querySelector('select[aria-label=order]'); s.value = 'took'; s.dispatchEvent(new Event('change'))")
+    until(lambda: "slowest first" in shown(browser), "they are sorted")
+    browser.run("[...document.querySelectorAll('tbody button')].find((b) => b.innerText === 'globex').click()")
+    until(lambda: browser.run(took) == 1 and "upstream_error" in shown(browser), "only that tenant's")
+    assert browser.complaints() == [] and browser.run("return document.querySelector('input[aria-label=tenant]').value") == "globex"

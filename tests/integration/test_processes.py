@@ -474,3 +474,20 @@ def test_a_missing_program_is_found_by_check(tmp_path, options, complaints):
     done = jitney("check", "-c", path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [f"{path}:{complaint}" for complaint in complaints]
+
+
+def members(gateway):
+    return gateway.get("/admin/stats", "admin").json()["processes"][0]["members"]
+
+
+def test_each_process_is_shown_with_its_pid(behind, together):
+    gateway = behind({"pool": {"min": 2, "max": 2, "restart_backoff": "20ms"}}, plain=True)
+    two = until(lambda: [m for m in [members(gateway)] if [p["state"] for p in m] == ["ready", "ready"]], "both are ready")[0]
+    pids = {result(reply) for reply in together(lambda _: gateway.call("pid"), range(16))}
+    assert pids <= {m["pid"] for m in two} and len({m["pid"] for m in two}) == 2
+    until(lambda: sum(m["served"] for m in members(gateway)) >= 16 and all(m["rss_bytes"] > 0 for m in members(gateway)), "what they did is seen with the next look at them")
+    gone = two[0]["pid"]
+    os.kill(gone, signal.SIGKILL)
+    after = until(lambda: [m for m in [members(gateway)] if len(m) == 2 and gone not in {p["pid"] for p in m}], "another one is there")[0]
+    assert {p["pid"] for p in after} & {p["pid"] for p in two} == {two[1]["pid"]}
+    assert all(two[0]["started_at"] - 60 < p["started_at"] < two[0]["started_at"] + 600 for p in after)

@@ -50,6 +50,27 @@ def test_members_of_a_batch_find_each_other(gateway, provider):
     assert mates and all(len(calls(gateway, f"?batch_id={call['batch_id']}")) == call["batch_size"] for call in mates)
 
 
+def test_why_a_batch_left_is_told_of_each_of_its_calls(start, provider, later):
+    gateway = start({"upstreams": {"array": {"batch": {"items": 2}, "concurrency": 1}, "rest": {"batch": {"mode": "off"}}}})
+    provider.hold()
+    first = [later(lambda: gateway.call("echo", {"n": 0}, x_request_id="first"))]
+    provider.until_deliveries(1)
+    others = [later(lambda n=n: gateway.call("echo", {"n": n}, x_request_id=f"other-{n}")) for n in range(1, 4)]
+    gateway.until_metric("batch_waiting_items", 3)
+    provider.release()
+    assert all(one.result(20).status == 200 for one in first + others)
+    gateway.call("item", {"id": 1, "q": "a"}, x_request_id="rest")
+    gateway.call("cached", {"n": 1})
+    gateway.call("cached", {"n": 1}, x_request_id="hit")
+    assert calls(gateway, one="/first")[0]["batch_reason"] == "idle"
+    assert calls(gateway, one="/rest")[0]["batch_reason"] == "single"
+    assert "batch_reason" not in calls(gateway, one="/hit")[0], "it never left"
+    told = {call["batch_id"]: (call["batch_size"], call["batch_reason"]) for n in range(1, 4) for call in calls(gateway, one=f"/other-{n}")}
+    assert sorted(told.values()) == [(1, "landed"), (2, "items")], told
+    by = gateway.metrics().by("batch_flushes_total", "reason")
+    assert by["items"] == 1 and by["idle"] >= 1 and by["single"] == 1, by
+
+
 def test_failures_outlive_many_others(gateway, provider):
     provider.next(behave.status(500))
     gateway.call("write", x_request_id="failed")
@@ -98,6 +119,17 @@ def test_who_left_is_there_too(gateway, provider):
 def test_what_cannot_be_meant_is_refused(gateway, query):
     reply = gateway.get(f"/admin/calls{query}", "admin")
     assert reply.status == 400 and reply.code == "invalid_request", reply
+
+
+def test_calls_of_one_tenant(start):
+    gateway = start({"trusted_proxies": ["127.0.0.1/32"], "identity": {"tenant_header": "X-Tenant"}})
+    long = "long " * 20
+    for n, tenant in enumerate(["acme", "globex", "acme", long]):
+        gateway.call("echo", {"n": n}, x_tenant=tenant, x_request_id=f"id-{n}")
+    assert [call["request_id"] for call in calls(gateway, "?tenant=acme")] == ["id-2", "id-0"]
+    assert [call["request_id"] for call in calls(gateway, "?tenant=acme&limit=1&tool=echo")] == ["id-2"]
+    assert [call["request_id"] for call in calls(gateway, "?tenant=" + long.replace(" ", "%20"))] == ["id-3"], "of which the beginning is kept"
+    assert calls(gateway, "?tenant=nobody") == []
 
 
 def test_a_tenant_is_shown_and_never_more_than_fits(start):

@@ -37,7 +37,7 @@ def test_the_reply_says_what_happened(start):
     assert gateway.call("send").status == 404
     now = in_force(gateway)
     assert (now["generation"], now["asked_by"], len(now["hash"])) == (2, "POST /admin/reload", 64)
-    assert now["last_reload"]["result"] == "ok"
+    assert now["last_reload"]["result"] == "ok" and now["last_reload"]["changed"] == told["changed"]
     assert now["tools"]["write"]["description"] == "Another."
     assert now["mcp"]["list_ttl"] == "5m" and now["limits"]["in_flight"] == 77 and now["workers"] == 2
     metrics = gateway.metrics()

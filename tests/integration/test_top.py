@@ -311,7 +311,7 @@ def test_how_many_are_sick_stands_in_front():
 def test_a_wide_terminal_shows_all_columns():
     document = numbers(upstreams=[upstream("u", cost_fixed_us=5000, cost_item_us=50, window_us=2500)])
     with StandIn(document) as stand_in, top(stand_in.url, columns=200) as terminal:
-        terminal.until_shows(r"^UPSTREAM +STATE +REQ/S +ERRORS +OPEN +OF +LINE +P50 +P99 +FULL +LEFT +COST +WINDOW +WHY$")
+        terminal.until_shows(r"^UPSTREAM +STATE +REQ/S +ERRORS +OPEN +OF +LINE +P50 +P99 +FULL +LEFT +COST +WINDOW +FOR +WHY$")
         terminal.until_shows(r"^u +well +\S+ +0 +1 +8 +0 +5\.0ms +7\.0ms +10 +100% +5\.0ms\+50us +2\.5ms +left: full 7, idle 3$")
         terminal.type("q")
         quits(terminal)

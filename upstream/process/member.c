@@ -495,6 +495,7 @@ struct member *member_start(struct process_pool *pool)
 	member->ping = LOOP_TIMER_INIT(on_ping);
 	member->overlong = LOOP_TIMER_INIT(on_overlong_time);
 	member->started_us = member->idle_since_us = loop_now(pool->loop);
+	member->started_wall_us = clock_wall_us();
 	TAILQ_INIT(&member->calls);
 	mcp_tools_init(&member->tools, 0, false);
 	member->process = process_start(&pool->own->process, pool->loop, &events, member, error, sizeof error);

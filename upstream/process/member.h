@@ -54,6 +54,7 @@ struct member {
 	size_t busy;                 /* of them */
 	uint64_t served;             /* calls ever given to it */
 	uint64_t started_us, idle_since_us;
+	uint64_t started_wall_us;        /* the same by the wall clock */
 	uint64_t cpu_us, resident_bytes; /* as last seen */
 	unsigned silent_timeouts;        /* calls that timed out since it last said anything */
 	bool useful;                     /* it has answered a call */
@@ -162,6 +163,10 @@ void pool_listed(struct member *member);
 void pool_list_failed(struct process_pool *pool, const char *why);
 /* A member says that its tools have changed. */
 void pool_list_changed(struct process_pool *pool);
+
+/* --- what operators see of them; pool_board.c --- */
+
+void pool_show_members(const struct process_pool *pool);
 
 /* --- what a member tells its pool; pool.c --- */
 

@@ -172,6 +172,7 @@ static void show_pool(struct process_pool *pool)
 	if (pool->settings->endpoint_count == 0)
 		return;
 	show_fitness(pool);
+	pool_show_members(pool);
 	meter_set(pool->meter, METRIC_ID_UPSTREAM_HEALTHY, upstream_endpoint_label(pool->settings, 0), 0,
 		  ready > 0 || pool->failures == 0);
 }

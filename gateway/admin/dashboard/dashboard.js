@@ -4,7 +4,7 @@
 "use strict";
 const main = document.querySelector("main"), state = document.querySelector("#state");
 let stats = null, calls = [], alerts = null, lists = [], tiers = null, before = null, opened = "", mates = [], bench = null, shown = "", body = null;
-const filter = { tool: "", outcome: "" }, search = { text: "", by: "calls" };
+const filter = { tool: "", tenant: "", outcome: "" }, search = { text: "", by: "calls" }, order = { by: "began" };
 
 function el(tag, attributes = {}, ...inner) {
   const node = document.createElementNS(["svg", "path", "title"].includes(tag) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml", tag);
@@ -46,7 +46,7 @@ const worst = (list) => [...list].sort((a, b) => (b.severity === "critical") - (
 const kinds = { sick: "bad", worrying: "warn", well: "good" }, rank = { sick: 0, worrying: 1, well: 2 };
 const bySickness = (list) => [...list].sort((a, b) => rank[a.condition] - rank[b.condition] || a.name.localeCompare(b.name));
 // With what the last caller was told whose call failed there, if asked for.
-const sign = (u, last) => el("td", { class: "text state" }, el("span", { class: kinds[u.condition] }, u.sign), u.why ? el("small", {}, u.why) : null,
+const sign = (u, last) => el("td", { class: "text state" }, el("span", { class: kinds[u.condition] }, u.sign), u.since ? ` for ${span(Math.max(0, stats.at - u.since))}` : null, u.why ? el("small", {}, u.why) : null,
   last && u.last_error && !u.last_error.detail.endsWith(u.why || " ") ? el("small", {}, `${span(Math.max(0, stats.at - u.last_error.at))} ago: ${u.last_error.detail}`) : null);
 // What came between two looks, a second.
 const rate = (u, what) => {
@@ -90,7 +90,7 @@ const views = {
         tile("requests saved a second", number(now.saved_requests)), tile("in flight", number(stats.totals.in_flight)),
         tile("busiest worker", percent(busy), busy > .9 ? "bad" : ""), tile("longest turn", time(lag), lag > 1e5 ? "warn" : ""),
         tile("memory", bytes(stats.process.rss_bytes)), tile("connections", number(stats.totals.connections))),
-      el("p", { class: "dim" }, `jitney ${stats.version}, configuration ${stats.generation}, up for ${span(stats.uptime_s)}, ${stats.workers.length} ${stats.workers.length > 1 ? "workers" : "worker"}, ${stats.tools.length} ${stats.tools.length === 1 ? "tool" : "tools"}.`)];
+      el("p", { class: "dim" }, `jitney ${stats.version}, `, el("a", { href: "admin/config" }, `configuration ${stats.generation}`), `, loaded ${span(Math.max(0, stats.at - stats.loaded_at))} ago (${stats.asked_by}), up for ${span(stats.uptime_s)}, ${stats.workers.length} ${stats.workers.length > 1 ? "workers" : "worker"}, ${stats.tools.length} ${stats.tools.length === 1 ? "tool" : "tools"}.`)];
   },
   upstreams() {
     const ends = stats.upstreams.flatMap((u) => (u.endpoints || []).map((e, i) => row([text(u.name), text(e.url),
@@ -106,20 +106,25 @@ const views = {
     const left = (members) => Math.max(...members.map((c) => c.started_at + (spent(c, "look_up") + spent(c, "queue")) / 1e6));
     const rows = [...batches].map(([id, members]) => [left(members), id, members]).sort((a, b) => b[0] - a[0]).slice(0, 60).map(([at, id, members]) => row([clock(at), text(String(id)),
       text(el("div", { class: "bus", role: "img", "aria-label": members[0].batch_size + " calls" }, ...Array.from({ length: Math.min(members[0].batch_size, 60) }, () => el("i")))),
-      number(members[0].batch_size), time(most(members, "queue")), time(most(members, "upstream")), text([...new Set(members.map((m) => m.tool))].join(", "))]));
+      number(members[0].batch_size), el("td", { class: "text state" }, members[0].batch_reason, el("small", {}, reasons[members[0].batch_reason])), time(most(members, "queue")), time(most(members, "upstream")), text([...new Set(members.map((m) => m.tool))].join(", "))]));
     const why = stats.upstreams.filter((u) => Object.keys(u.flushes).length).map((u) => row([u.name, number(u.requests), number(u.saved_requests),
       el("td", { class: "text long" }, Object.entries(u.flushes).sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${reason} ${number(n)}`).join(", "))]));
-    return [table("Batches that left lately, newest first", ["<left at", "<batch", "<riders", "calls", "longest wait", "under way", "<tools"], rows, "No batch has left lately."),
-      el("h2", {}, "Why they left"), table("Since the start", ["<upstream", "requests", "saved", "<reasons"], why, "No batch has left yet.")];
+    return [table("Batches that left lately, newest first", ["<left at", "<batch", "<riders", "calls", "<why it left", "longest wait", "under way", "<tools"], rows, "No batch has left lately.", "stack"),
+      el("h2", {}, "Why they left"), table("Since the start", ["<upstream", "requests", "saved", "<reasons"], why, "No batch has left yet.", "stack")];
   },
   cache() {
     const names = ["hit", "stale", "miss", "bypass", "error"], why = (t) => Object.entries({ ...t.errors, ...t.skipped }).map(([reason, n]) => `${reason} ${number(n)}`).join(", ");
+    const share = (t) => t && t.hit + t.stale + t.miss ? (t.hit + t.stale) / (t.hit + t.stale + t.miss) : null;
+    const lately = (name) => { // between two looks
+      const is = stats.cache.find((t) => t.tier === name), was = before && before.cache.find((t) => t.tier === name);
+      return is && was ? share({ hit: is.hit - was.hit, stale: is.stale - was.stale, miss: is.miss - was.miss }) : null;
+    };
     const rows = Object.entries(tiers || {}).map(([name, t]) => row([el("th", { scope: "row" }, name),
       el("td", { class: "text state" }, el("span", { class: (t.status || "up") === "up" ? "good" : "bad" }, t.status || "up"), t.detail ? el("small", {}, t.detail) : null),
-      percent(t.hit + t.stale + t.miss ? (t.hit + t.stale) / (t.hit + t.stale + t.miss) : null), ...names.map((n) => number(t[n])), number(t.stored), number(t.entries),
+      percent(lately(name)), percent(share(t)), ...names.map((n) => number(t[n])), number(t.stored), number(t.entries),
       t.bytes === undefined ? "–" : `${bytes(t.bytes)} of ${bytes(t.capacity_bytes)}`, el("td", { class: "text long" }, why(t))]));
     const left = tiers && tiers.memory.evictions;
-    return [table("Look-ups by result since the start, and what is held", ["<tier", "<state", "answered", ...names, "stored", "entries", "bytes", "<errors, and why it was not asked"], rows, "No tier.", "stack"),
+    return [table("Look-ups by result since the start, and what is held", ["<tier", "<state", "answered now", "in all", ...names, "stored", "entries", "bytes", "<errors, and why it was not asked"], rows, "No tier.", "stack"),
       left ? el("p", { class: "dim" }, "What has left memory: ", Object.entries(left).map(([reason, n]) => `${reason} ${number(n)}`).join(", "), ".") : null];
   },
   tools() {
@@ -134,21 +139,25 @@ const views = {
   },
   calls() {
     const met = new Map(); // calls of one request may have begun together
-    const rows = calls.slice(0, 200).flatMap((call) => {
+    const tenants = calls.some((c) => c.tenant), sorted = order.by === "took" ? [...calls].sort((a, b) => b.total_us - a.total_us) : calls;
+    const rows = sorted.slice(0, 200).flatMap((call) => {
       const key = keyOf(call), nth = (met.get(key) || 0) + 1, id = `${key} ${nth}`;
       met.set(key, nth);
       const open = opened === id, one = row([clock(call.started_at), text(call.tool),
-        text(el("span", { class: call.outcome === "ok" ? "good" : "bad" }, call.outcome)), text(call.cache), time(call.total_us), text(bar(call)),
+        text(el("span", { class: call.outcome === "ok" ? "good" : "bad" }, call.outcome)), ...(tenants ? [text(call.tenant || "")] : []), text(call.cache), time(call.total_us), text(bar(call)),
         text(el("button", { "aria-expanded": String(open), title: call.request_id, onclick: () => { opened = open ? "" : id; draw(); if (!open) fetchMates(call); } }, call.request_id.slice(0, 16)))]);
-      return open ? [one, el("tr", {}, el("td", { colspan: 7, class: "text long" }, story(call)))] : [one];
+      return open ? [one, el("tr", {}, el("td", { colspan: tenants ? 8 : 7, class: "text long" }, story(call)))] : [one];
     });
-    return [legend(), table("The last calls, newest first; failed and slow ones stay longer. A request's id opens its story", ["<began", "<tool", "<outcome", "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.", "stack")];
+    return [tenants ? byTenant() : null, legend(), table(`The last calls, ${order.by === "took" ? "slowest" : "newest"} first; failed and slow ones stay longer. A request's id opens its story`, ["<began", "<tool", "<outcome", ...(tenants ? ["<tenant"] : []), "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.", "stack")];
   },
   processes() {
     const how = (p) => { const u = stats.upstreams.find((u) => u.name === p.upstream); return u ? sign(u, true) : text("–"); };
     return [table("Programs that jitney runs", ["<upstream", "<state, and last words", "running", "starts", "crashes", "CPU", "memory"],
       stats.processes.map((p) => row([p.upstream, how(p), number(p.running), number(p.starts), el("td", { class: p.crashes ? "bad" : "" }, number(p.crashes)), time(p.cpu_us), bytes(p.rss_bytes)])),
-      "No upstream is a program."), el("h2", {}, "Lists of MCP servers"),
+      "No upstream is a program."),
+      stats.processes.some((p) => p.members.length) ? table("Each process; CPU and memory with what it has started itself", ["<upstream", "pid", "<state", "calls in it", "calls ever", "CPU", "memory", "up for"],
+        stats.processes.flatMap((p) => p.members.map((m) => row([p.upstream, String(m.pid), text(el("span", { class: m.state === "ready" ? "good" : "warn" }, m.state)), number(m.calls), number(m.served), time(m.cpu_us), bytes(m.rss_bytes), span(Math.max(0, stats.at - m.started_at))]))), "", "stack") : null,
+      el("h2", {}, "Lists of MCP servers"),
       table("What MCP servers list", ["<upstream", "<list", "tools", "refused", "age", "<why"], lists.map((l) => row([l.upstream,
         text(el("span", { class: { fresh: "good", stale: "bad" }[l.list] || "warn" }, l.list)), number(l.shown), el("td", { class: l.refused.length ? "warn" : "", title: l.refused.map((r) => `${r.tool}: ${r.why}`).join("\n") }, number(l.refused.length)),
         l.age_ms === undefined ? "–" : span(l.age_ms / 1000), el("td", { class: "text long" }, l.why || "")])), "No upstream lists its tools itself.", "stack")];
@@ -178,14 +187,41 @@ const forms = {
     el("label", {}, "first by ", choice("sorted by", [["calls", "calls"], ["errors", "errors"], ["p99_us", "p99"], ["p50_us", "p50"], ["saved_requests", "joined"], ["name", "name"]], search.by, (e) => { search.by = e.target.value; draw(); }))),
   calls: () => el("form", { onsubmit: (e) => { e.preventDefault(); refresh(); } },
     el("input", { type: "search", value: filter.tool, placeholder: "tool", "aria-label": "tool", list: "names", onchange: (e) => { filter.tool = e.target.value.trim(); refresh(); } }), nameList(),
-    choice("outcome", [["", "any outcome"], ...outcomes.map((w) => [w, w])], filter.outcome, (e) => { filter.outcome = e.target.value; refresh(); })),
+    el("input", { type: "search", value: filter.tenant, placeholder: "tenant", "aria-label": "tenant", size: 12, onchange: (e) => { filter.tenant = e.target.value.trim(); refresh(); } }),
+    choice("outcome", [["", "any outcome"], ...outcomes.map((w) => [w, w])], filter.outcome, (e) => { filter.outcome = e.target.value; refresh(); }),
+    choice("order", [["began", "newest first"], ["took", "slowest first"]], order.by, (e) => { order.by = e.target.value; draw(); })),
   cache() {
     const what = el("input", { size: 24, required: true, placeholder: "name", "aria-label": "name of the tool or tag", list: "names" });
     const by = choice("purge by", [["tool", "tool"], ["tag", "tag"], ["prefix", "begin of a tool's name"]], "tool");
-    return el("form", { class: "last", onsubmit: (e) => { e.preventDefault(); change(`Drop all answers of ${by.selectedOptions[0].text} ${what.value} from memory and every tier behind it?`, "DELETE", `admin/cache?${by.value}=${encodeURIComponent(what.value)}`, e.submitter); } },
-      el("label", {}, "Drop all answers by ", by), what, nameList(), el("button", {}, "purge"));
+    const said = el("span", { role: "status" }), query = () => `${by.value}=${encodeURIComponent(what.value)}`;
+    const count = async () => {
+      const reply = await fetch("admin/cache/count?" + query()), found = await reply.json().catch(() => ({}));
+      said.className = reply.ok ? "" : "bad";
+      said.textContent = reply.ok ? `${held(found)} of ${by.selectedOptions[0].text} ${what.value}.` : found.detail || reply.statusText;
+      return reply.ok;
+    };
+    return el("form", { class: "last", onsubmit: async (e) => { e.preventDefault(); const button = e.submitter; if (await count() && button.value === "purge") change(`Drop ${said.textContent.slice(0, -1)}?`, "DELETE", "admin/cache?" + query(), button); } },
+      el("label", {}, "Answers by ", by), what, nameList(), el("button", { value: "count" }, "count"), el("button", { value: "purge" }, "purge"), said);
   },
 };
+
+// What a purge would drop.
+const held = ({ memory, disk, redis }) => [`${memory.status === "counted" ? "" : "more than "}${memory.entries} answer${memory.entries === 1 ? "" : "s"} (${bytes(memory.bytes)}) in memory`,
+  disk ? `${disk.status === "counted" ? disk.entries : "an unknown number"} on disk` : "", redis ? "those in Redis, which are not counted" : ""].filter(Boolean).join(", ");
+
+// Whose the calls are that are shown.
+function byTenant() {
+  const all = new Map();
+  for (const call of calls) {
+    const of = all.get(call.tenant || "") || { calls: 0, failed: 0, us: 0 };
+    of.calls++;
+    of.failed += call.outcome === "ok" || call.outcome === "tool_error" ? 0 : 1;
+    of.us += (call.timeline.find((p) => p.what === "upstream") || { us: 0 }).us;
+    all.set(call.tenant || "", of);
+  }
+  return table(`Whose these ${calls.length} calls are`, ["<tenant", "calls", "not ok", "time at providers"], [...all].sort((a, b) => b[1].calls - a[1].calls).slice(0, 8).map(([name, of]) => row([
+    el("th", { scope: "row" }, name ? el("button", { onclick: () => { filter.tenant = name; shown = ""; refresh(); } }, name) : "nobody's"), number(of.calls), el("td", { class: of.failed ? "warn" : "" }, number(of.failed)), time(of.us)])), "");
+}
 
 function upstreamTable(list) {
   return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "waiting", "p50", "p99", "saved", "repeats left", "cost: request + call", "window"],
@@ -194,6 +230,9 @@ function upstreamTable(list) {
       u.cost_fixed_us || u.cost_item_us ? `${time(u.cost_fixed_us)} + ${time(u.cost_item_us)}` : "–", u.window_us ? time(u.window_us) : "–"], { class: u.condition === "sick" ? "sick" : "" })),
     "There is no upstream.", "stack");
 }
+// Why a batch leaves (metrics/catalogue.h).
+const reasons = { idle: "nothing was under way", landed: "another request came back", items: "full: no more calls may ride", bytes: "full: no more bytes may", share: "its share of the calls that wait", window: "it had waited as long as it may",
+  rate: "the provider's rate let it go", split: "part of one that was refused", deadline: "a call could not wait longer", single: "each call travels alone" };
 const parts = { look_up: "looking up in Redis or on disk", queue: "waiting in the line", upstream: "at the provider", gateway: "in the gateway" };
 const legend = () => el("p", { class: "legend dim" }, ...Object.entries(parts).map(([kind, word]) => el("span", {}, el("i", { class: kind }), " " + word)));
 // from, whole: seconds, of the whole drawing; without them the call is all of it.
@@ -220,7 +259,7 @@ function story(call) {
   const all = [call, ...others.slice(0, 20)];
   const from = Math.min(...all.map((c) => c.started_at)), whole = Math.max(1e-6, ...all.map((c) => c.started_at + c.total_us / 1e6)) - from;
   return el("div", { class: "story" }, el("p", {}, `${call.tool}, request ${call.request_id}: `, call.timeline.map((p) => `${parts[p.what] || p.what} ${time(p.us)}`).join(" → ") || "answered at once", ". ",
-    call.batch_id ? `Left in batch ${call.batch_id}${call.batch_size > 1 ? ` with ${call.batch_size - 1} other${call.batch_size > 2 ? "s" : ""}` : ", alone"}, attempt ${call.attempts}. ` : "Sent nowhere. ",
+    call.batch_id ? `Left in batch ${call.batch_id}${call.batch_size > 1 ? ` with ${call.batch_size - 1} other${call.batch_size > 2 ? "s" : ""}` : ", alone"} (${call.batch_reason}: ${reasons[call.batch_reason]}), attempt ${call.attempts}. ` : "Sent nowhere. ",
     call.tenant ? `Tenant ${call.tenant}. ` : "", call.detail ? el("b", {}, call.detail) : null),
     call.batch_id ? el("div", { class: "falls" }, ...all.map((c, i) => el("div", { class: "fall" }, el("span", { class: i ? "dim" : "" }, c.tool), bar(c, from, whole), el("span", { class: "dim" }, time(c.total_us))))) : null,
     others.length + 1 < call.batch_size && mates.length ? el("p", { class: "dim" }, "Not all of them are remembered any more.") : null);

@@ -104,7 +104,7 @@ static const struct text_column upstream_columns[] = {
 	{ "UPSTREAM", true, 0 }, { "STATE", true, 0 }, { "REQ/S", false, 1 }, { "ERRORS", false, 4 },
 	{ "OPEN", false, 3 },    { "OF", false, 4 },   { "LINE", false, 3 },  { "P50", false, 5 },
 	{ "P99", false, 1 },     { "FULL", false, 6 }, { "LEFT", false, 7 },  { "COST", false, 8 },
-	{ "WINDOW", false, 9 },  { "WHY", true, 2 },
+	{ "WINDOW", false, 9 },  { "FOR", false, 3 },  { "WHY", true, 2 },
 };
 enum { UPSTREAM_WHY = countof(upstream_columns) - 1 };
 
@@ -159,7 +159,7 @@ static void add_upstream(struct filling *filling, struct slice upstream)
 	if (!row)
 		return;
 	struct text_cell *cells = row->cells;
-	double requests = stats_count(upstream, "requests");
+	double requests = stats_count(upstream, "requests"), since_s;
 	put_name(filling, &cells[0], upstream, "name");
 	row->tone = condition_tone(condition_of(upstream, &cells[1], &filling->text));
 	if (filling->text.len)
@@ -180,6 +180,9 @@ static void add_upstream(struct filling *filling, struct slice upstream)
 	text_cell_share(&cells[10], stats_count(upstream, "retry_budget"));
 	put_cost(&cells[11], upstream);
 	stats_put_time(upstream, "window_us", &cells[12]);
+	text_cell_none(&cells[13]);
+	if (stats_number(upstream, "since", &since_s))
+		text_cell_time(&cells[13], 1e6 * (filling->now->at_s - since_s));
 	end_row(filling, row);
 }
 
@@ -212,8 +215,9 @@ static void add_tool(struct filling *filling, struct slice tool)
 /* --- batches --- */
 
 static const struct text_column batch_columns[] = {
-	{ "LEFT AT", false, 0 }, { "BATCH", false, 1 }, { "CALLS", false, 0 },  { "WAITED", false, 1 },
-	{ "AWAY", false, 1 },    { "TRIES", false, 2 }, { "OUTCOME", true, 1 }, { "TOOLS", true, 0 },
+	{ "LEFT AT", false, 0 }, { "BATCH", false, 1 },  { "CALLS", false, 0 },
+	{ "WAITED", false, 1 },  { "AWAY", false, 1 },   { "LEFT", true, 1 },
+	{ "TRIES", false, 2 },   { "OUTCOME", true, 1 }, { "TOOLS", true, 0 },
 };
 
 static double time_of(struct slice call, const char *what)
@@ -253,6 +257,7 @@ static struct text_row *add_batch(struct filling *filling, struct slice call, do
 	snprintf(row->cells[1].text, sizeof row->cells[1].text, "%.0f", id);
 	row->cells[1].key = id;
 	put_count(&row->cells[2], call, "batch_size");
+	put_name(filling, &row->cells[5], call, "batch_reason");
 	return row;
 }
 
@@ -287,17 +292,17 @@ static void add_call(struct filling *filling, struct slice call)
 		text_cell_time(&cells[3], waited_us);
 	if (away_us > cells[4].key)
 		text_cell_time(&cells[4], away_us);
-	if (stats_count(call, "attempts") > cells[5].key)
-		put_count(&cells[5], call, "attempts");
+	if (stats_count(call, "attempts") > cells[6].key)
+		put_count(&cells[6], call, "attempts");
 	struct slice outcome = stats_text(call, "outcome", &filling->text);
 	if (!slice_equal(outcome, SLICE("ok")))
 		row->tone = TONE_BAD;
 	struct text_cell word;
 	text_cell_put(&word, outcome);
-	put_among(filling, &cells[6], slice_of(word.text));
+	put_among(filling, &cells[7], slice_of(word.text));
 	struct text_cell tool;
 	put_name(filling, &tool, call, "tool");
-	put_among(filling, &cells[7], slice_of(tool.text));
+	put_among(filling, &cells[8], slice_of(tool.text));
 }
 
 static void drop_unwanted(struct filling *filling)
@@ -348,8 +353,20 @@ static void add_tier(struct filling *filling, struct slice tier)
 
 static const struct text_column program_columns[] = {
 	{ "UPSTREAM", true, 0 }, { "RUNNING", false, 0 }, { "CPU", false, 1 },     { "CPU TIME", false, 2 },
-	{ "MEMORY", false, 1 },  { "STARTS", false, 1 },  { "CRASHES", false, 1 },
+	{ "MEMORY", false, 1 },  { "STARTS", false, 1 },  { "CRASHES", false, 1 }, { "PIDS", true, 1 },
 };
+
+static void put_pids(struct filling *filling, struct text_cell *cell, struct slice program)
+{
+	struct slice member;
+	const char *comma = "";
+	buf_reset(&filling->text);
+	for (struct json_walk walk = json_walk(stats_member(program, "members")); json_next_element(&walk, &member);) {
+		buf_printf(&filling->text, "%s%.0f", comma, stats_count(member, "pid"));
+		comma = " ";
+	}
+	text_cell_put(cell, buf_slice(&filling->text));
+}
 
 static void add_program(struct filling *filling, struct slice program)
 {
@@ -365,6 +382,7 @@ static void add_program(struct filling *filling, struct slice program)
 	text_cell_bytes(&row->cells[4], stats_count(program, "rss_bytes"));
 	put_count(&row->cells[5], program, "starts");
 	put_count(&row->cells[6], program, "crashes");
+	put_pids(filling, &row->cells[7], program);
 	row->tone = stats_count(program, "crashes") > stats_count(past, "crashes") && past.len ? TONE_BAD : TONE_PLAIN;
 	end_row(filling, row);
 }

@@ -321,6 +321,37 @@ static void a_purge_is_by_tool_by_digest_or_of_all(void **state)
 	assert_int_equal(cache_memory_stats(fixture->cache).entries, 0);
 }
 
+static struct cache_count count_covered(struct fixture *fixture, const struct purge_scope *scope, size_t *steps)
+{
+	struct cache_count count = { 0 };
+	for (*steps = 1; cache_count_covered(fixture->cache, scope, &ask_no_tags, 0, &count); ++*steps)
+		;
+	return count;
+}
+
+/* Step by step, and what has been purged is not dropped once more. */
+static void what_a_purge_would_drop_is_counted_and_stays(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct cache_policy policy = { .ttl_us = 100 * S };
+	const struct purge_scope everything = { 0 }, nobody = { .tool = SLICE("nobody") };
+	enum { COUNT = 4000 };
+	size_t steps;
+	for (unsigned id = 0; id < COUNT; id++) {
+		struct key *key = key_of_id(id);
+		assert_true(store(fixture, key, &policy));
+		key_unref(key);
+	}
+	assert_int_equal(count_covered(fixture, &nobody, &steps).entries, 0);
+	struct cache_count all = count_covered(fixture, &everything, &steps);
+	assert_int_equal(all.entries, COUNT);
+	assert_true(steps > 10 && all.bytes > 100 * COUNT && all.bytes <= cache_memory_stats(fixture->cache).bytes);
+	assert_int_equal(cache_memory_stats(fixture->cache).entries, COUNT);
+	cache_purge(fixture->cache, &everything);
+	assert_int_equal(count_covered(fixture, &everything, &steps).entries, 0);
+	assert_int_equal(cache_memory_stats(fixture->cache).entries, COUNT);
+}
+
 /* What is purged is refused at once, and leaves by and by: no step looks at more than a few hundred places. */
 static void a_purge_takes_no_longer_the_more_there_is(void **state)
 {
@@ -518,6 +549,7 @@ int main(void)
 		cmocka_unit_test(age_and_ttl_are_whole_seconds),
 		WITH_CACHE(a_purge_is_by_tool_by_digest_or_of_all),
 		WITH_CACHE(a_purge_takes_no_longer_the_more_there_is),
+		WITH_CACHE(what_a_purge_would_drop_is_counted_and_stays),
 		WITH_CACHE(ticks_drop_in_the_end_what_is_past_its_grace),
 		WITH_CACHE(every_look_up_is_counted_by_its_result),
 		WITH_CACHE(a_scrape_sees_entries_bytes_and_evictions),

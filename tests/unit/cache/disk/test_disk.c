@@ -283,6 +283,38 @@ static size_t purge(struct world *world, int what, struct slice names)
 	return noted.count;
 }
 
+static size_t count_named(struct world *world, int what, struct slice names)
+{
+	struct noted_purge noted = { .purge = { .what = what, .names = BUF_INIT(1000), .ended = note_purge } };
+	buf_put(&noted.purge.names, names);
+	disk_count(world->disk, &noted.purge);
+	turn_until(world, atomic_load(&noted.ended) == 1);
+	assert_true(noted.done);
+	buf_fini(&noted.purge.names);
+	return noted.count;
+}
+
+static void what_a_purge_would_drop_is_counted_and_stays(void **state)
+{
+	static const char *const tools[] = { "aa", "ab", "b", "c" };
+	struct world world;
+	(void)state;
+	open_world(&world, 1 << 24, BUDGET_MS);
+	for (unsigned i = 0; i < 40; i++)
+		assert_true(keep(&world, tools[i % 4], i, 10));
+	assert_int_equal(count_named(&world, DISK_PURGE_PREFIX, SLICE("a")), 20);
+	assert_int_equal(count_named(&world, DISK_PURGE_TOOLS, SLICE("b\0nobody\0c\0")), 20);
+	assert_int_equal(count_named(&world, DISK_PURGE_TOOLS, SLICE("")), 0);
+	assert_int_equal(count_named(&world, DISK_PURGE_ALL, SLICE("")), 40);
+	assert_int_equal(purge(&world, DISK_PURGE_TOOLS, SLICE("b\0")), 10);
+	assert_int_equal(count_named(&world, DISK_PURGE_ALL, SLICE("")), 30);
+	go(&world);
+	come(&world);
+	assert_true(has(&world, "aa", 0));
+	assert_int_equal(count_named(&world, DISK_PURGE_ALL, SLICE("")), 30);
+	close_world(&world);
+}
+
 static void purges_by_tool_prefix_and_all(void **state)
 {
 	static const char *const tools[] = { "aa", "ab", "b", "c" };
@@ -631,6 +663,7 @@ int main(void)
 		cmocka_unit_test(what_is_put_is_found_until_it_is_removed),
 		cmocka_unit_test(answers_outlive_the_process),
 		cmocka_unit_test(the_most_wanted_are_written_at_the_end),
+		cmocka_unit_test(what_a_purge_would_drop_is_counted_and_stays),
 		cmocka_unit_test(purges_by_tool_prefix_and_all),
 		cmocka_unit_test(a_purge_that_is_done_outlives_a_power_cut),
 		cmocka_unit_test(it_stays_within_its_size),
