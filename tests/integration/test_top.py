@@ -61,11 +61,12 @@ def test_each_view_shows_what_the_gateway_says(start, provider):
         terminal.type("2")
         terminal.until_shows(r"^cached +\S+ +3 ")
         terminal.type("3")
-        terminal.until_shows(r"^\d\d:\d\d:\d\d\.\d{3} +\d+ +1 +\S+ +\S+ +1 +ok +cached$")
+        terminal.until_shows(r"^\d\d:\d\d:\d\d\.\d{3} +\d+ +1 +\S+ +\S+ +idle +1 +ok +cached$")
         terminal.type("4")
         terminal.until_shows(r"^memory +2 +\d")
         terminal.type("5")
-        terminal.until_shows(r"^program +1 ")
+        terminal.until_shows(r"^UPSTREAM +RUNNING .* PIDS$")
+        terminal.until_shows(r"^program +1 .* \d+$")
         terminal.type("6")
         terminal.until_shows(r"^No alert fires\.$")
         terminal.type("\t")
@@ -312,7 +313,16 @@ def test_a_wide_terminal_shows_all_columns():
     document = numbers(upstreams=[upstream("u", cost_fixed_us=5000, cost_item_us=50, window_us=2500)])
     with StandIn(document) as stand_in, top(stand_in.url, columns=200) as terminal:
         terminal.until_shows(r"^UPSTREAM +STATE +REQ/S +ERRORS +OPEN +OF +LINE +P50 +P99 +FULL +LEFT +COST +WINDOW +FOR +WHY$")
-        terminal.until_shows(r"^u +well +\S+ +0 +1 +8 +0 +5\.0ms +7\.0ms +10 +100% +5\.0ms\+50us +2\.5ms +left: full 7, idle 3$")
+        terminal.until_shows(r"^u +well +\S+ +0 +1 +8 +0 +5\.0ms +7\.0ms +10 +100% +5\.0ms\+50us +2\.5ms +- +left: full 7, idle 3$")
+        terminal.type("q")
+        quits(terminal)
+
+
+def test_for_how_long_an_upstream_is_not_well():
+    document = numbers(upstreams=[upstream("u")])
+    document["upstreams"][0].update(condition="sick", sign="down", since=document["at"] - 90)
+    with StandIn(document) as stand_in, top(stand_in.url, columns=200) as terminal:
+        terminal.until_shows(r"^u +down .* 90s +\S")
         terminal.type("q")
         quits(terminal)
 

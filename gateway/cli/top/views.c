@@ -216,7 +216,7 @@ static void add_tool(struct filling *filling, struct slice tool)
 
 static const struct text_column batch_columns[] = {
 	{ "LEFT AT", false, 0 }, { "BATCH", false, 1 },  { "CALLS", false, 0 },
-	{ "WAITED", false, 1 },  { "AWAY", false, 1 },   { "LEFT", true, 1 },
+	{ "WAITED", false, 1 },  { "AWAY", false, 1 },   { "WHY", true, 1 },
 	{ "TRIES", false, 2 },   { "OUTCOME", true, 1 }, { "TOOLS", true, 0 },
 };
 
