@@ -18,6 +18,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/health.c gateway/admin/health.h \
 	gateway/admin/endpoints_page.c \
 	gateway/admin/heap_page.c \
+	gateway/admin/observation.h \
 	gateway/admin/observer.c gateway/admin/observer.h \
 	gateway/admin/pages.c gateway/admin/pages.h \
 	gateway/admin/profile_page.c gateway/admin/profile_page.h \

@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 #include "base/compiler.h"
-#include "gateway/admin/observer.h"
+#include "gateway/admin/observation.h"
 #include "gateway/config/config.h"
 
 enum condition { CONDITION_WELL, CONDITION_WORRYING, CONDITION_SICK };

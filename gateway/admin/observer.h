@@ -9,24 +9,11 @@
 
 #include "base/buf.h"
 #include "base/compiler.h"
+#include "gateway/admin/observation.h"
 #include "gateway/call/route.h"
 
-struct alerts;
-struct catalogue;
-struct condition_book;
 struct gateway;
-struct history;
 struct observer;
-
-/* What a page is written from. Borrowed until it is written. */
-struct observation {
-	struct gateway *gateway;
-	struct history *history;
-	const struct alerts *alerts;
-	const struct condition_book *conditions;
-	const struct catalogue *catalogue; /* that of who asks */
-	uint64_t now_us;                   /* monotonic */
-};
 
 /* Append the page. On the observer's thread, alone. */
 typedef void page_writer(const struct observation *of, struct buf *out);

@@ -149,7 +149,7 @@ static bool pause_for(struct sender *sender, uint64_t us)
 enum try_result { TAKEN, REFUSED, AGAIN };
 
 struct attempt {
-	const struct trace_route *route;
+	const struct trace_route *route; /* borrowed: of settings that are held while it lasts */
 	size_t items;
 	struct client_wanted retry_after;
 	char why[REASON_BYTES]; /* it came to nothing */
