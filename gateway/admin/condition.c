@@ -149,7 +149,8 @@ static uint64_t read_book(const struct condition_book *book, size_t label)
 
 /* --- the diagnosis --- */
 
-static void diagnose(const struct observation *of, const struct upstream_config *upstream, struct diagnosis *diagnosis)
+static void diagnose_upstream(const struct observation *of, const struct upstream_config *upstream,
+			      struct diagnosis *diagnosis)
 {
 	const struct upstream_settings *settings = &upstream->settings;
 	char away_why[CONDITION_WHY_BYTES] = "";
@@ -179,7 +180,7 @@ static void diagnose(const struct observation *of, const struct upstream_config 
 void condition_diagnose(const struct observation *of, const struct upstream_config *upstream,
 			struct diagnosis *diagnosis)
 {
-	diagnose(of, upstream, diagnosis);
+	diagnose_upstream(of, upstream, diagnosis);
 	if (diagnosis->condition != CONDITION_WELL)
 		diagnosis->since_us = read_book(of->conditions, upstream->settings.label);
 }
@@ -194,7 +195,7 @@ void condition_book_look(struct condition_book *book, const struct observation *
 		if (label >= book->places)
 			continue;
 		uint64_t since_us = read_book(book, label);
-		diagnose(of, &generation->upstreams[i], &diagnosis);
+		diagnose_upstream(of, &generation->upstreams[i], &diagnosis);
 		if (diagnosis.condition == CONDITION_WELL)
 			since_us = 0;
 		else if (!since_us)

@@ -45,7 +45,7 @@ struct page {
 	struct buf text;
 };
 
-static struct observation observe(const struct observer *observer, const struct catalogue *catalogue)
+static struct observation take_observation(const struct observer *observer, const struct catalogue *catalogue)
 {
 	return (struct observation){ .gateway = observer->gateway,
 				     .history = observer->history,
@@ -77,7 +77,7 @@ static void write_page(struct mail *mail)
 {
 	struct page *page = container_of(mail, struct page, mail);
 	struct observer *observer = page->observer;
-	const struct observation of = observe(observer, page->catalogue);
+	const struct observation of = take_observation(observer, page->catalogue);
 	if (!atomic_load_explicit(&observer->stopping, memory_order_acquire))
 		page->write(&of, &page->text);
 	page->mail.open = bring_home;
@@ -127,7 +127,7 @@ static void look_around(struct observer *observer)
 	take_catalogue(observer);
 	history_tick(observer->history, loop_refresh(observer->loop));
 	alerts_look(observer->alerts, observer->catalogue, loop_now(observer->loop));
-	const struct observation of = observe(observer, observer->catalogue);
+	const struct observation of = take_observation(observer, observer->catalogue);
 	condition_book_look(observer->conditions, &of);
 }
 
