@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * member.h: one process of a pool and what is spoken with it: the handshake, answers, the server's own requests
- * and its list of tools. Private to pool.c, pool_calls.c, pool_tools.c and member.c.
+ * and its list of tools. Private to pool.c, pool_board.c, pool_calls.c, pool_tools.c and
+ * member.c.
  *
  *   member_start -> STARTING -(handshake)-> READY -(max_calls reached, too large)-> RETIRING -(a new one is ready)-> LEAVING
  *                       `------------- ended ---------'------- idle, hung, one too many ------------------^ -> ended
@@ -166,6 +167,7 @@ void pool_list_changed(struct process_pool *pool);
 
 /* --- what operators see of them; pool_board.c --- */
 
+/* Those that are there now, onto the board of the upstream's only endpoint, for any thread; as many as have room there. */
 void pool_show_members(const struct process_pool *pool);
 
 /* --- what a member tells its pool; pool.c --- */
@@ -176,6 +178,7 @@ void pool_member_ready(struct member *member);
 bool pool_member_answered(struct member *member, uint64_t id, struct answer *answer);
 /* A notification of its own, which may be word of a call. */
 void pool_member_notification(struct member *member, const struct mcp_message *message);
+/* Its processor time and memory have been read anew (cpu_us, resident_bytes). */
 void pool_member_sampled(struct member *member);
 /* Its process is gone (or could not be made); cannot_start: not even executed, so nothing it was sent was read. The
  * member is freed. */
