@@ -160,7 +160,8 @@ def test_a_pause_holds_the_picture():
 
 
 def test_it_fits_every_size(gateway):
-    with top(admin(gateway)) as terminal:
+    """Whatever the environment says: LINES and COLUMNS are often exported, by pytest-xdist for one."""
+    with top(admin(gateway), environment={"LINES": "24", "COLUMNS": "80"}) as terminal:
         terminal.until_shows(r"^array +well")
         for lines, columns in ((40, 160), (12, 40), (3, 10), (1, 1), (24, 80)):
             terminal.resize(lines, columns)

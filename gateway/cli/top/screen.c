@@ -28,6 +28,9 @@ static void choose_colours(void)
 
 bool screen_open(const char **why)
 {
+	/* Its size is what it says itself, always: LINES and COLUMNS that somebody has exported are of another, or of once. */
+	unsetenv("LINES");
+	unsetenv("COLUMNS");
 	terminal = screen_is_known() ? newterm(NULL, stdout, stdin) : NULL; /* which would leak otherwise */
 	if (!terminal) {
 		*why = "the terminal is of a kind that is not known here (TERM)";
