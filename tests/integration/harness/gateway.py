@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import yaml
@@ -18,6 +19,7 @@ JITNEY = Path(os.environ.get("JITNEY", TOP / "build" / "jitney")).resolve()
 LOAD = JITNEY.parent / "bench" / "load"
 SANITIZED = JITNEY.exists() and any(word in JITNEY.read_bytes() for word in (b"__asan_init", b"__tsan_init"))
 STOP_SECONDS = 30
+LOG_GATHERS_SECONDS = 0.005  # lines that come soon after each other share a write (base/log.c): what was said is there after so long
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:", "Assertion")
 FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')
 
@@ -165,6 +167,8 @@ class Gateway:
     # ---- what it says ----
 
     def log(self):
+        if self.process and self.process.poll() is None:
+            time.sleep(LOG_GATHERS_SECONDS)
         return self.log_path.read_text(errors="backslashreplace") if self.log_path.exists() else ""
 
     def events(self, name=None):
