@@ -303,10 +303,10 @@ def test_purge_by_prefix_and_tag(start, provider):
 
 
 def test_a_hot_answer_is_fetched_anew_before_it_ends(start, provider):
-    gateway = start({"tools": {"cached": {"cache": {"ttl": "1s"}}}})
+    gateway = start({"tools": {"cached": {"cache": {"ttl": "4s"}}}})
 
     def slow(delivery, wire):
-        time.sleep(0.1)
+        time.sleep(0.5)
         behave.echo(delivery, wire)
 
     provider.behaviour = slow
