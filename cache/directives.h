@@ -29,11 +29,13 @@ bool cache_directives_parse(struct slice value, struct cache_directives *directi
 /*
  * Whether an answer of this age is new enough for who says this: the one place that knows, for what is kept and for a
  * fetch under way. Its age counts from when its provider was asked, not from when it came (RFC 9111, 4.2.3): what has
- * changed since then it does not know of.
+ * changed since then it does not know of. max-age=0 takes nothing that was asked for before, in the same reading of the
+ * clock either: there nobody can tell what came first.
  */
 static inline bool cache_directives_accept_age(const struct cache_directives *directives, uint64_t age_us)
 {
-	return !directives->no_cache && (!directives->has_max_age || age_us <= directives->max_age_us);
+	return !directives->no_cache &&
+	       (!directives->has_max_age || (directives->max_age_us && age_us <= directives->max_age_us));
 }
 
 #endif

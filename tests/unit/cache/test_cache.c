@@ -84,6 +84,7 @@ static void max_age_and_min_fresh_ask_for_something_fresher(void **state)
 	store_graced(fixture, 50, 50);
 	assert_int_equal(decision_at(fixture, "max-age=10", 10 * S), CACHE_DECISION_HIT);
 	assert_int_equal(decision_at(fixture, "max-age=10", 10 * S + 1), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "max-age=0", 0), CACHE_DECISION_MISS);
 	assert_int_equal(decision_at(fixture, "max-age=0", 1), CACHE_DECISION_MISS);
 	assert_int_equal(decision_at(fixture, "min-fresh=30", 70 * S), CACHE_DECISION_HIT);
 	assert_int_equal(decision_at(fixture, "min-fresh=30", 70 * S + 1), CACHE_DECISION_MISS);
