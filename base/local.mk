@@ -24,7 +24,7 @@ libbase_a_SOURCES = \
 	base/json_split.c base/json_split.h \
 	base/json_walk.c \
 	base/json_write.c base/json_write.h \
-	base/log.c base/log.h base/log_events.h \
+	base/log.c base/log.h base/log_line.c base/log_private.h base/log_events.h \
 	base/loop.c base/loop.h \
 	base/mailbox.c base/mailbox.h \
 	base/mcp.c base/mcp.h \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * log.c: lines and their writer. A line is built on the caller's stack, copied under one short mutex into the buffer
+ * log.c: lines' writer. A line is built on the caller's stack (log_line.c), copied under one short mutex into the buffer
  * that fills, and written by a thread of its own, which swaps the two buffers. Whoever logs never waits for the file.
  */
 #include "base/log.h"
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/utf8.h"
+#include "base/log_private.h"
 
 enum {
 	QUEUE_BYTES = 1 << 20, /* lines waiting while the writer is busy; beyond it they are dropped and counted */
@@ -29,9 +29,7 @@ enum {
 	DIRECT_WAIT_MS = 100,  /* without a writer: how long one line may wait for stderr */
 	POLL_MS = 50,          /* how often a writer held up by a full pipe looks whether it shall give up */
 	CLOSE_WAIT_MS = 1000,  /* log_close: how long the writer may go on trying */
-	CLOSE_GRACE_MS = 500,  /* and then to come back from a write that hangs in the kernel */
-	END_ROOM = 24,         /* kept free behind the fields for truncated=true and the line's end */
-	NUMBER_ROOM = 24       /* the longest number, and quotes */
+	CLOSE_GRACE_MS = 500   /* and then to come back from a write that hangs in the kernel */
 };
 #define GATHER_US (2 * CLOCK_US_PER_MS) /* from one write of lines to the next */
 
@@ -70,232 +68,7 @@ static _Atomic int wanted_format = LOG_FORMAT_LOGFMT;
 static _Atomic int last_fd = STDERR_FILENO; /* the log's, for who cannot take a lock; the file may be another's soon */
 static atomic_bool last_said;               /* the line of a process that dies is written: nothing comes after it */
 
-static const char *const level_words[] = { "error", "warn", "info", "debug" };
-
-/* --- building a line --- */
-
-static bool is_json(const struct log_line *line)
-{
-	return line->text[0] == '{';
-}
-
-static bool has_room(const struct log_line *line, size_t more)
-{
-	return more <= LOG_LINE_BYTES - END_ROOM - line->len;
-}
-
-static void put_bytes(struct log_line *line, const char *at, size_t len)
-{
-	memcpy(line->text + line->len, at, len);
-	line->len += len;
-}
-
-static void put_text(struct log_line *line, const char *text)
-{
-	put_bytes(line, text, strlen(text));
-}
-
-static void put_digits(struct log_line *line, uint64_t number, size_t width)
-{
-	char digits[20];
-	size_t at = sizeof digits;
-	while (number > 0 || at == sizeof digits || sizeof digits - at < width) {
-		digits[--at] = (char)('0' + number % 10);
-		number /= 10;
-	}
-	put_bytes(line, digits + at, sizeof digits - at);
-}
-
-/* 2026-11-21T03:20:00. By arithmetic (days to civil date, after Howard Hinnant), because gmtime_r takes a lock that all
- * threads share. */
-static void put_second(struct log_line *line, uint64_t seconds)
-{
-	uint64_t in_day = seconds % 86400;
-	uint64_t day = seconds / 86400 + 719468; /* since 1 March of year 0 */
-	uint64_t era = day / 146097, day_of_era = day % 146097;
-	uint64_t year = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-	uint64_t day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-	uint64_t month = (5 * day_of_year + 2) / 153; /* 0: March */
-	const struct {
-		uint64_t number;
-		size_t width;
-		char after;
-	} parts[] = {
-		{ era * 400 + year + (month >= 10), 4, '-' },
-		{ month < 10 ? month + 3 : month - 9, 2, '-' },
-		{ day_of_year - (153 * month + 2) / 5 + 1, 2, 'T' },
-		{ in_day / 3600, 2, ':' },
-		{ in_day / 60 % 60, 2, ':' },
-		{ in_day % 60, 2, '.' },
-	};
-	for (size_t i = 0; i < countof(parts); i++) {
-		put_digits(line, parts[i].number, parts[i].width);
-		put_bytes(line, &parts[i].after, 1);
-	}
-}
-
-/* 2026-11-21T03:20:00.123456Z. A thread's lines are mostly of the second of the one before. */
-static void put_time(struct log_line *line, uint64_t wall_us)
-{
-	static _Thread_local struct {
-		uint64_t second;
-		size_t len; /* 0: none yet */
-		char text[32];
-	} last;
-	uint64_t second = wall_us / CLOCK_US_PER_S;
-	size_t before = line->len;
-	if (last.len && last.second == second) {
-		put_bytes(line, last.text, last.len);
-	} else {
-		put_second(line, second);
-		last.second = second;
-		last.len = line->len - before;
-		memcpy(last.text, line->text + before, last.len);
-	}
-	put_digits(line, wall_us % CLOCK_US_PER_S, 6);
-	put_bytes(line, "Z", 1);
-}
-
-/* Bytes that stand for themselves, whatever is beside them; and those of them that a logfmt value would be misread with. */
-enum { PLAIN = 1, PLAIN_IF_QUOTED = 2 };
-static const unsigned char plain[256] = {
-	[' '] = PLAIN_IF_QUOTED, ['!'] = PLAIN,         ['#' ... '<'] = PLAIN,
-	['='] = PLAIN_IF_QUOTED, ['>' ... '['] = PLAIN, [']' ... '~'] = PLAIN,
-};
-
-/* How many of those the value begins with; of which kinds is added to `kinds`. */
-static size_t count_plain(struct slice value, unsigned *kinds)
-{
-	size_t count = 0;
-	for (unsigned kind; count < value.len && (kind = plain[(unsigned char)value.at[count]]); count++)
-		*kinds |= kind;
-	return count;
-}
-
-/* One character of a value, escaped: the bytes consumed. What a terminal or a reader of lines could take for more
- * than text is written \u: control characters (DEL and the C1 block too) and the Unicode line ends. */
-static size_t escape_byte(const char *at, size_t left, char out[8], size_t *out_len)
-{
-	static const char short_forms[] = { ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['"'] = '"', ['\\'] = '\\' };
-	unsigned char c = (unsigned char)at[0];
-	size_t len = utf8_char(at, left);
-	unsigned code = 0;
-	if (len == 0)
-		code = 0xFFFD;
-	else if (c < sizeof short_forms && short_forms[c]) {
-		out[0] = '\\';
-		out[1] = short_forms[c];
-		*out_len = 2;
-		return 1;
-	} else if (c < 0x20 || c == 0x7F)
-		code = c;
-	else if (c == 0xC2 && (unsigned char)at[1] < 0xA0)
-		code = (unsigned char)at[1];
-	else if (c == 0xE2 && at[1] == '\x80' && (at[2] == '\xA8' || at[2] == '\xA9'))
-		code = at[2] == '\xA8' ? 0x2028 : 0x2029;
-	if (len == 0 || code || c == 0) {
-		*out_len = (size_t)snprintf(out, 8, "\\u%04x", code);
-		return len ? len : 1;
-	}
-	memcpy(out, at, len);
-	*out_len = len;
-	return len;
-}
-
-/* Whether a logfmt value would be misread without quotes. */
-static bool needs_quotes(struct slice value)
-{
-	bool empty = value.len == 0;
-	while (value.len > 0) {
-		char out[8];
-		unsigned kinds = 0;
-		size_t out_len, step = count_plain(value, &kinds);
-		if (kinds & PLAIN_IF_QUOTED)
-			return true;
-		if (step == value.len)
-			return false;
-		value = (struct slice){ value.at + step, value.len - step };
-		step = escape_byte(value.at, value.len, out, &out_len);
-		if (out_len != step)
-			return true;
-		value = (struct slice){ value.at + step, value.len - step };
-	}
-	return empty;
-}
-
-/* The field's name. False when the line is full: then it and all later fields are left out. */
-static bool put_name(struct log_line *line, const char *name)
-{
-	size_t len = strlen(name);
-	if (line->truncated || !has_room(line, len + 4 + NUMBER_ROOM)) {
-		line->truncated = true;
-		return false;
-	}
-	put_text(line, is_json(line) ? ",\"" : " ");
-	put_bytes(line, name, len);
-	put_text(line, is_json(line) ? "\":" : "=");
-	return true;
-}
-
-/* What it begins with that stands for itself. False: the line is full, and the value is cut here. */
-static bool put_plain(struct log_line *line, struct slice *value)
-{
-	unsigned kinds = 0;
-	size_t count = count_plain(*value, &kinds), room = LOG_LINE_BYTES - END_ROOM - line->len - 1;
-	bool all = count <= room;
-	put_bytes(line, value->at, all ? count : room);
-	*value = (struct slice){ value->at + count, value->len - count };
-	return all;
-}
-
-void log_text(struct log_line *line, const char *name, struct slice value)
-{
-	if (!put_name(line, name))
-		return;
-	bool quoted = is_json(line) || needs_quotes(value);
-	if (quoted)
-		put_bytes(line, "\"", 1);
-	while (value.len > 0) {
-		char out[8];
-		line->truncated = !put_plain(line, &value);
-		if (line->truncated || value.len == 0)
-			break;
-		size_t out_len, step = escape_byte(value.at, value.len, out, &out_len);
-		if (!has_room(line, out_len + 1)) {
-			line->truncated = true; /* the value is cut here, and nothing follows it */
-			break;
-		}
-		put_bytes(line, out, out_len);
-		value = (struct slice){ value.at + step, value.len - step };
-	}
-	if (quoted)
-		put_bytes(line, "\"", 1);
-}
-
-void log_cstr(struct log_line *line, const char *name, const char *value)
-{
-	if (value)
-		log_text(line, name, slice_of(value));
-}
-
-void log_u64(struct log_line *line, const char *name, uint64_t value)
-{
-	if (put_name(line, name))
-		put_digits(line, value, 1);
-}
-
-void log_seconds(struct log_line *line, const char *name, uint64_t value_us)
-{
-	if (!put_name(line, name))
-		return;
-	put_digits(line, value_us / CLOCK_US_PER_S, 1);
-	put_bytes(line, ".", 1);
-	put_digits(line, value_us % CLOCK_US_PER_S, 6);
-}
-
-#define X(ID, NAME, LEVEL, FIELDS, WHEN) const struct log_event EVENT_##ID = { LOG_LEVEL_##LEVEL, NAME };
-LOG_EVENTS(X)
-#undef X
+/* --- a line --- */
 
 bool log_wanted(enum log_level level)
 {
@@ -304,14 +77,7 @@ bool log_wanted(enum log_level level)
 
 static void start_line(struct log_line *line, const struct log_event *event)
 {
-	bool json = atomic_load_explicit(&wanted_format, memory_order_relaxed) == LOG_FORMAT_JSON;
-	line->len = 0;
-	line->truncated = false;
-	put_text(line, json ? "{\"ts\":\"" : "ts=");
-	put_time(line, clock_wall_us());
-	put_text(line, json ? "\"" : "");
-	log_cstr(line, "level", level_words[event->level]);
-	log_cstr(line, "event", event->name);
+	log_line_start(line, event, (enum log_format)atomic_load_explicit(&wanted_format, memory_order_relaxed));
 }
 
 bool log_begin(struct log_line *line, const struct log_event *event)
@@ -320,15 +86,6 @@ bool log_begin(struct log_line *line, const struct log_event *event)
 		return false;
 	start_line(line, event);
 	return true;
-}
-
-static void finish_line(struct log_line *line)
-{
-	bool json = is_json(line);
-	if (line->truncated)
-		put_text(line, json ? ",\"truncated\":true" : " truncated=true");
-	put_text(line, json ? "}\n" : "\n");
-	assert(line->len <= LOG_LINE_BYTES);
 }
 
 /* --- the writer thread --- */
@@ -425,7 +182,7 @@ static void reopen_file(struct writer *w)
 	}
 	start_line(&line, &EVENT_LOG_REOPEN_FAILED);
 	log_cstr(&line, "message", strerror(errno));
-	finish_line(&line);
+	log_line_finish(&line);
 	write_lines(w, line.text, line.len);
 }
 
@@ -435,7 +192,7 @@ static void mark_loss(struct writer *w, uint64_t dropped_by_now)
 	struct log_line line UNCLEARED;
 	start_line(&line, &EVENT_LOG_DROPPED);
 	log_u64(&line, "lines", dropped_by_now - w->dropped_said);
-	finish_line(&line);
+	log_line_finish(&line);
 	if (write_lines(w, line.text, line.len) == 0)
 		w->dropped_said = dropped_by_now;
 }
@@ -530,7 +287,7 @@ static bool enqueue_locked(struct writer *w, const struct log_line *line)
 
 void log_end(struct log_line *line)
 {
-	finish_line(line);
+	log_line_finish(line);
 	pthread_mutex_lock(&gate);
 	bool queued = writer != NULL;
 	bool kept = queued && enqueue_locked(writer, line);
@@ -561,7 +318,7 @@ void log_end_at_once(struct log_line *line)
 {
 	int fd = atomic_load(&last_fd);
 	atomic_store(&last_said, true);
-	finish_line(line);
+	log_line_finish(line);
 	write_once(fd, line->text, line->len);
 	if (fd != STDERR_FILENO && fd != STDOUT_FILENO)
 		write_once(STDERR_FILENO, line->text, line->len);
