@@ -231,7 +231,7 @@ function upstreamTable(list) {
     "There is no upstream.", "stack");
 }
 // Why a batch leaves (metrics/catalogue.h).
-const reasons = { idle: "nothing was under way", landed: "another request came back", items: "full: no more calls may ride", bytes: "full: no more bytes may", share: "its share of the calls that wait", window: "it had waited as long as it may",
+const reasons = { idle: "nothing was under way", landed: "another request came back", items: "as many calls waited as may ride together, or as fill one", bytes: "full: no more bytes may", share: "its share of the calls that wait", window: "it had waited as long as it may",
   rate: "the provider's rate let it go", split: "part of one that was refused", deadline: "a call could not wait longer", single: "each call travels alone" };
 const parts = { look_up: "looking up in Redis or on disk", queue: "waiting in the line", upstream: "at the provider", gateway: "in the gateway" };
 const legend = () => el("p", { class: "legend dim" }, ...Object.entries(parts).map(([kind, word]) => el("span", {}, el("i", { class: kind }), " " + word)));
