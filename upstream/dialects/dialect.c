@@ -25,6 +25,14 @@ struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_
 /* A route that is being freed has this many holds, so that a pointer kept without one is found out early. */
 #define NO_HOLDS (UINT_MAX / 2)
 
+void dialect_route_init(struct dialect_route *route, const struct dialect *dialect)
+{
+	struct dialect *counted = (struct dialect *)(uintptr_t)dialect;
+	route->dialect = dialect;
+	if (dialect->release)
+		atomic_fetch_add_explicit(&counted->more_holds, 1, memory_order_relaxed);
+}
+
 const struct dialect_route *dialect_route_ref(const struct dialect_route *route)
 {
 	struct dialect_route *counted = (struct dialect_route *)(uintptr_t)route;
@@ -43,8 +51,10 @@ void dialect_route_unref(const struct dialect_route *route)
 	assert(before < NO_HOLDS);
 	if (before > 0)
 		return;
+	const struct dialect *dialect = route->dialect;
 	atomic_store_explicit(&counted->more_holds, NO_HOLDS, memory_order_relaxed);
-	route->dialect->route_free(counted);
+	dialect->route_free(counted);
+	dialect_release(dialect->release ? dialect : NULL);
 }
 
 static bool is_constant(struct slice constants, struct slice raw_name)
@@ -78,10 +88,11 @@ void dialect_put_arguments(struct buf *out, const char *constants, struct slice 
 	buf_put_char(out, '}');
 }
 
-void dialect_release(struct dialect *dialect)
+void dialect_release(const struct dialect *dialect)
 {
-	if (dialect)
-		dialect->release(dialect);
+	struct dialect *counted = (struct dialect *)(uintptr_t)dialect;
+	if (dialect && atomic_fetch_sub_explicit(&counted->more_holds, 1, memory_order_acq_rel) == 0)
+		dialect->release(counted);
 }
 
 struct answer *dialect_or_no_memory(struct answer *answer)

@@ -57,6 +57,9 @@ struct dialect_route {
 	atomic_uint more_holds; /* a: besides the maker's: 0 is right for a route that was just made */
 };
 
+/* For route_new: of which dialect the route is, which it holds if that was made from settings: a route may outlive the
+ * configuration that both were made for. */
+void dialect_route_init(struct dialect_route *route, const struct dialect *dialect);
 /* One hold more, for a route that somebody holds. Any thread. */
 const struct dialect_route *dialect_route_ref(const struct dialect_route *route) MUST_CHECK;
 /* One less; the last one frees it. Any thread. NULL is allowed. */
@@ -99,8 +102,9 @@ struct dialect_decoder {
 };
 
 struct dialect {
-	const char *name; /* as in the configuration */
-	size_t max_calls; /* calls one exchange may carry; 1: no arrays */
+	const char *name;       /* as in the configuration */
+	atomic_uint more_holds; /* a: of one made from settings, besides its maker's: of its routes */
+	size_t max_calls;       /* calls one exchange may carry; 1: no arrays */
 
 	/* Compile. NULL with `error` set: bad settings, or no memory. */
 	struct dialect_route *(*route_new)(const struct route_settings *settings, struct dialect_error *error);
@@ -144,7 +148,8 @@ struct dialect {
 	/* Right after decoder_new: the calls that the answer will be about. They are borrowed for the time of this call
 	 * only. It cannot fail: decoder_new has made the room, or the decoder remembers that it had no memory. */
 	void (*expect)(struct dialect_decoder *decoder, const struct upstream_call *calls);
-	/* Free a dialect made from an upstream's settings. No route or decoder of it is left. */
+	/* Free a dialect made from an upstream's settings. No route of it is left, and no decoder: dialect_release sees to
+	 * the routes, the upstream's provider to the decoders. */
 	void (*release)(struct dialect *dialect);
 	/* A header of the answer that the decoder wants to see, and where it goes: before head, if it is there. */
 	const char *wanted_header;
@@ -167,8 +172,8 @@ bool dialect_put_line(const struct upstream_call *call, uint64_t id, enum mcp_er
 struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_t count, uint64_t first_id,
 					    unsigned json_depth, const struct dialect_sink *sink) MUST_CHECK;
 
-/* Free a dialect made from settings; NULL is allowed. */
-void dialect_release(struct dialect *dialect);
+/* Its maker's hold on a dialect made from settings ends; it is freed when its last route has gone. NULL is allowed. */
+void dialect_release(const struct dialect *dialect);
 
 /* --- For dialects: what an HTTP status means, said once --- */
 

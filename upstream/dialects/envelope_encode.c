@@ -290,11 +290,11 @@ struct dialect_route *envelope_route_new(const struct route_settings *settings, 
 		dialect_no_memory(error);
 		return NULL;
 	}
-	route->base.dialect = settings->own;
+	dialect_route_init(&route->base, settings->own);
 	route->envelope = envelope_of(settings->own);
 	if (fill_route(route, settings, error))
 		return &route->base;
-	envelope_route_free(&route->base);
+	dialect_route_unref(&route->base);
 	return NULL;
 }
 

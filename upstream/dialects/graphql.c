@@ -80,11 +80,11 @@ static struct dialect_route *graphql_route_new(const struct route_settings *sett
 		dialect_no_memory(error);
 		return NULL;
 	}
-	route->base.dialect = settings->own;
+	dialect_route_init(&route->base, settings->own);
 	route->quoted = BUF_INIT(SIZE_MAX / 4);
 	if (fill_route(route, settings, error))
 		return &route->base;
-	graphql_route_free(&route->base);
+	dialect_route_unref(&route->base);
 	return NULL;
 }
 

@@ -149,13 +149,13 @@ static struct dialect_route *key_list_route_new(const struct route_settings *set
 		free(route);
 		return NULL;
 	}
-	route->base.dialect = settings->own;
+	dialect_route_init(&route->base, settings->own);
 	if (settings->key_list && !rest.http_method)
 		rest.http_method = "GET";
 	if ((!settings->key_list || set_keyed(route, settings, error)) &&
 	    (route->rest = dialect_rest.route_new(&rest, error)))
 		return &route->base;
-	key_list_route_free(&route->base);
+	dialect_route_unref(&route->base);
 	return NULL;
 }
 

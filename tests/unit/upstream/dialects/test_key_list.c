@@ -504,6 +504,17 @@ static void run_once(void)
 	dialect_release(own);
 }
 
+/* A decoder holds the route of its calls, and may go on when they have ended, and their configuration with them. */
+static void a_route_keeps_its_dialect(void **state)
+{
+	(void)state;
+	use(users);
+	dialect_release(dialect);
+	assert_int_equal(route->dialect->max_calls, 50);
+	assert_null(route->dialect->check(route, SLICE("{\"id\":1}")));
+	dialect_route_unref(route);
+}
+
 static void every_allocation_may_fail(void **state)
 {
 	(void)state;
@@ -529,6 +540,7 @@ int main(void)
 		cmocka_unit_test(a_failing_status_concerns_all_calls),
 		cmocka_unit_test(items_are_handed_out_as_they_come),
 		cmocka_unit_test(random_batches_give_each_call_its_own),
+		cmocka_unit_test(a_route_keeps_its_dialect),
 		cmocka_unit_test(every_allocation_may_fail),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
