@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that no honest client sends. Each is refused, counted by its reason, ends its connection, smuggles nothing."""
+import contextlib
 import http.client
 import os
 import random
@@ -219,6 +220,21 @@ def test_nobody_is_refused_for_another(gateway, innocent):
         beside.send(rest.get(innocent, b"alhost\r\n\r\n"))
         assert beside.reply().status == 200
         assert beside.request("GET", "/healthz").status == 200
+
+
+def test_a_head_that_the_library_gives_up_without_a_word_ends_like_others(start):
+    """It fails at the arguments, and again at the next line, and tells nobody of the request's end (0.9.75)."""
+    gateway, times = start({"workers": 1, "limits": {"header_timeout": "1s"}}), 20
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(gateway.connect()) for _ in range(times)]
+        for connection in connections:
+            assert connection.request("GET", "/healthz").status == 200
+        for connection in connections:
+            connection.send(REFUSED["many-arguments-and-headers"][0])
+        for connection in connections:
+            connection.rest()
+    gateway.until_metric("connections", 1)
+    assert gateway.metrics().sum("rejected_total") == times
 
 
 def test_refused_in_our_way_on_connections_that_were_quiet(start):
