@@ -62,12 +62,12 @@ static const char *const texts[STATEMENT_COUNT] = {
 	[PUT] = "INSERT OR REPLACE INTO entries (digest, tool, stored, gone, value) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[REMOVE] = "DELETE FROM entries WHERE digest = ?1",
 	[PURGE_ALL] = "DELETE FROM entries",
-	[SWEEP_ALL] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries LIMIT ?3)",
-	[SWEEP_TOOL] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE tool = ?1 LIMIT ?3)",
+	[SWEEP_ALL] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries LIMIT ?2)",
+	[SWEEP_TOOL] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE tool = ?1 LIMIT ?2)",
 	[SWEEP_PREFIX] = ("DELETE FROM entries WHERE id IN"
-			  " (SELECT id FROM entries WHERE substr(tool, 1, ?2) = ?1 LIMIT ?3)"),
+			  " (SELECT id FROM entries WHERE substr(tool, 1, length(?1)) = ?1 LIMIT ?2)"),
 	[COUNT_TOOL] = "SELECT count(*) FROM entries WHERE tool = ?1",
-	[COUNT_PREFIX] = "SELECT count(*) FROM entries WHERE substr(tool, 1, ?2) = ?1",
+	[COUNT_PREFIX] = "SELECT count(*) FROM entries WHERE substr(tool, 1, length(?1)) = ?1",
 	[NOTE_PURGE] = "INSERT OR REPLACE INTO purges (text, number) VALUES (?1, ?2)",
 	[DROP_PURGES] = "DELETE FROM purges WHERE number < ?1",
 	[NEXT_PURGE] = "SELECT number, text FROM purges WHERE number > ?1 ORDER BY number LIMIT 1",
@@ -176,9 +176,8 @@ static enum disk_fault carry_out(struct disk_store *store, sqlite3_stmt *stateme
 }
 
 /* The one number a statement returns. */
-static enum disk_fault read_number(struct disk_store *store, enum statement which, uint64_t *number)
+static enum disk_fault read_number(struct disk_store *store, sqlite3_stmt *statement, uint64_t *number)
 {
-	sqlite3_stmt *statement = use_statement(store, which);
 	int code = sqlite3_step(statement);
 	enum disk_fault fault = code == SQLITE_ROW ? DISK_OK : note_failure(store, code);
 	if (fault == DISK_OK)
@@ -268,9 +267,9 @@ enum disk_fault disk_store_commit_for_good(struct disk_store *store)
 static enum disk_fault measure_pages(struct disk_store *store, uint64_t *used_pages)
 {
 	uint64_t pages, unused = 0;
-	enum disk_fault fault = read_number(store, PAGES, &pages);
+	enum disk_fault fault = read_number(store, use_statement(store, PAGES), &pages);
 	if (fault == DISK_OK)
-		fault = read_number(store, FREE_PAGES, &unused);
+		fault = read_number(store, use_statement(store, FREE_PAGES), &unused);
 	if (fault != DISK_OK)
 		return fault;
 	*used_pages = pages > unused ? pages - unused : 0;
@@ -391,54 +390,48 @@ enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count)
 }
 
 /* Committed at once, so that the log stays small and what is looked up meanwhile is not kept waiting. */
-static enum disk_fault sweep_rows(struct disk_store *store, sqlite3_stmt *statement, size_t *count)
+static enum disk_fault sweep_rows(struct disk_store *store, enum statement which, struct slice name, size_t *count)
 {
-	sqlite3_bind_int(statement, 3, ROWS_PER_SWEEP);
+	sqlite3_stmt *statement = use_statement(store, which);
+	bind_bytes(statement, 1, name);
+	sqlite3_bind_int(statement, 2, ROWS_PER_SWEEP);
 	enum disk_fault fault = take_away(store, statement, count);
 	return fault == DISK_OK ? disk_store_commit(store) : fault;
 }
 
 enum disk_fault disk_store_sweep_all(struct disk_store *store, size_t *count)
 {
-	return sweep_rows(store, use_statement(store, SWEEP_ALL), count);
+	return sweep_rows(store, SWEEP_ALL, (struct slice){ 0 }, count);
 }
 
 enum disk_fault disk_store_sweep_tool(struct disk_store *store, struct slice tool, size_t *count)
 {
-	sqlite3_stmt *statement = use_statement(store, SWEEP_TOOL);
-	bind_bytes(statement, 1, tool);
-	return sweep_rows(store, statement, count);
+	return sweep_rows(store, SWEEP_TOOL, tool, count);
 }
 
 enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice prefix, size_t *count)
 {
-	sqlite3_stmt *statement = use_statement(store, SWEEP_PREFIX);
-	bind_bytes(statement, 1, prefix);
-	sqlite3_bind_int64(statement, 2, (sqlite3_int64)prefix.len);
-	return sweep_rows(store, statement, count);
+	return sweep_rows(store, SWEEP_PREFIX, prefix, count);
 }
 
-static enum disk_fault count_rows(struct disk_store *store, sqlite3_stmt *statement, size_t *count)
+static enum disk_fault count_rows(struct disk_store *store, enum statement which, struct slice name, size_t *count)
 {
-	int code = sqlite3_step(statement);
-	*count = code == SQLITE_ROW ? (size_t)sqlite3_column_int64(statement, 0) : 0;
-	sqlite3_reset(statement);
-	return code == SQLITE_ROW ? DISK_OK : note_failure(store, code);
+	uint64_t number = 0;
+	sqlite3_stmt *statement = use_statement(store, which);
+	bind_bytes(statement, 1, name);
+	enum disk_fault fault = read_number(store, statement, &number);
+	*count = (size_t)number;
+	return fault;
 }
 
 enum disk_fault disk_store_count_tool(struct disk_store *store, struct slice tool, size_t *count)
 {
-	sqlite3_stmt *statement = use_statement(store, COUNT_TOOL);
-	bind_bytes(statement, 1, tool);
-	return count_rows(store, statement, count);
+	return count_rows(store, COUNT_TOOL, tool, count);
 }
 
 enum disk_fault disk_store_count_prefix(struct disk_store *store, struct slice prefix, size_t *count)
 {
-	sqlite3_stmt *statement = use_statement(store, COUNT_PREFIX);
-	bind_bytes(statement, 1, prefix);
-	sqlite3_bind_int64(statement, 2, (sqlite3_int64)prefix.len);
-	return count_rows(store, statement, count);
+	return count_rows(store, COUNT_PREFIX, prefix, count);
 }
 
 enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice text, uint64_t number)
