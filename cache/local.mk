@@ -17,6 +17,8 @@ libcache_a_SOURCES = \
 	cache/disk/disk_private.h \
 	cache/disk/disk_settings.h \
 	cache/disk/disk_store.c cache/disk/disk_store.h \
+	cache/disk/disk_store_open.c \
+	cache/disk/disk_store_private.h \
 	cache/disk/disk_thread.c \
 	cache/disk/disk_tier.c \
 	cache/disk/disk_warm.c \

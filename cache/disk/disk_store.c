@@ -1,59 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* disk_store.c: SQLite, every statement prepared once; changes gather in one transaction until disk_store_commit. */
-#include "cache/disk/disk_store.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sqlite3.h>
+/*
+ * disk_store.c: the rows of the disk tier's file, in SQLite; every statement is prepared once, and changes gather in one
+ * transaction until disk_store_commit. How the file is found, made and given up is in disk_store_open.c.
+ */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/owner.h"
+#include "cache/disk/disk_store_private.h"
 #include "cache/key.h"
 
 enum {
-	APPLICATION = 0x6a69746e, /* "jitn": whose file it is */
-	VERSION = 2,              /* of the tables; another one is begun anew */
-	PAGE_BYTES = 4096,
 	PAGES_PER_ROW = 4,      /* room for the tree around a row */
 	ROWS_PER_STEP = 32,     /* removed at once to make room */
 	ROWS_PER_SWEEP = 256,   /* by a purge, between two look-ups */
 	EVICT_STEPS_MAX = 4096, /* a row of 16 MiB may take the place of as many small ones */
-	PATH_MAX_BYTES = 4096,
-	CACHE_KIB = 2048, /* SQLite's own memory for pages */
-	TROUBLE_BYTES = 160
-};
-
-enum statement {
-	GET,
-	HAS,
-	PUT,
-	REMOVE,
-	PURGE_ALL,
-	SWEEP_ALL,
-	SWEEP_TOOL,
-	SWEEP_PREFIX,
-	COUNT_TOOL,
-	COUNT_PREFIX,
-	NOTE_PURGE,
-	DROP_PURGES,
-	NEXT_PURGE,
-	EXPIRE,
-	EVICT,
-	EVICT_COLD,
-	CLEAR_HOT,
-	ADD_HOT,
-	NEXT_HOT,
-	NEXT_NEWEST,
-	PAGES,
-	FREE_PAGES,
-	BEGIN,
-	COMMIT,
-	STATEMENT_COUNT
 };
 
 static const char *const texts[STATEMENT_COUNT] = {
@@ -80,33 +39,11 @@ static const char *const texts[STATEMENT_COUNT] = {
 	[NEXT_HOT] = ("SELECT hot.rank, entries.value FROM hot JOIN entries ON entries.digest = hot.digest "
 		      "WHERE hot.rank > ?1 ORDER BY hot.rank LIMIT 1"),
 	[NEXT_NEWEST] = "SELECT id, value FROM entries WHERE id < ?1 ORDER BY id DESC LIMIT 1",
+	[ENTRIES] = "SELECT count(*) FROM entries",
 	[PAGES] = "PRAGMA page_count",
 	[FREE_PAGES] = "PRAGMA freelist_count",
 	[BEGIN] = "BEGIN",
 	[COMMIT] = "COMMIT",
-};
-
-static const char schema[] =
-	"CREATE TABLE entries (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE,"
-	" tool BLOB NOT NULL, stored INTEGER NOT NULL, gone INTEGER NOT NULL, value BLOB NOT NULL);"
-	"CREATE INDEX by_gone ON entries (gone);"
-	"CREATE INDEX by_tool ON entries (tool);"
-	"CREATE TABLE hot (rank INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);"
-	"CREATE TABLE purges (text BLOB NOT NULL UNIQUE, number INTEGER NOT NULL UNIQUE);";
-
-struct disk_store {
-	struct owner owner; /* the thread that opened it */
-	sqlite3 *db;
-	sqlite3_stmt *statements[STATEMENT_COUNT];
-	sqlite3_stmt *reading; /* has a row out, whose value is borrowed; NULL: none */
-	int lock_fd;
-	uint64_t limit_pages;
-	bool changing; /* a transaction is open */
-	bool sparing;  /* the hot ones are being written: they stay */
-	int64_t cold;  /* sparing: rows up to this id are hot, or have gone */
-	struct disk_store_stats stats;
-	char path[PATH_MAX_BYTES]; /* of the file */
-	char trouble[TROUBLE_BYTES];
 };
 
 /* --- faults --- */
@@ -137,7 +74,7 @@ static enum disk_fault fault_of(int code)
 	}
 }
 
-static enum disk_fault note_failure(struct disk_store *store, int code)
+enum disk_fault disk_store_note_failure(struct disk_store *store, int code)
 {
 	snprintf(store->trouble, sizeof store->trouble, "%s",
 		 store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code));
@@ -169,7 +106,7 @@ static sqlite3_stmt *use_statement(struct disk_store *store, enum statement whic
 static enum disk_fault carry_out(struct disk_store *store, sqlite3_stmt *statement)
 {
 	int code = sqlite3_step(statement);
-	enum disk_fault fault = code == SQLITE_DONE ? DISK_OK : note_failure(store, code);
+	enum disk_fault fault = code == SQLITE_DONE ? DISK_OK : disk_store_note_failure(store, code);
 	sqlite3_reset(statement);
 	sqlite3_clear_bindings(statement);
 	return fault;
@@ -179,7 +116,7 @@ static enum disk_fault carry_out(struct disk_store *store, sqlite3_stmt *stateme
 static enum disk_fault read_number(struct disk_store *store, sqlite3_stmt *statement, uint64_t *number)
 {
 	int code = sqlite3_step(statement);
-	enum disk_fault fault = code == SQLITE_ROW ? DISK_OK : note_failure(store, code);
+	enum disk_fault fault = code == SQLITE_ROW ? DISK_OK : disk_store_note_failure(store, code);
 	if (fault == DISK_OK)
 		*number = (uint64_t)sqlite3_column_int64(statement, 0);
 	sqlite3_reset(statement);
@@ -191,7 +128,7 @@ static enum disk_fault read_row(struct disk_store *store, sqlite3_stmt *statemen
 {
 	int code = sqlite3_step(statement);
 	if (code != SQLITE_ROW) {
-		enum disk_fault fault = code == SQLITE_DONE ? DISK_ABSENT : note_failure(store, code);
+		enum disk_fault fault = code == SQLITE_DONE ? DISK_ABSENT : disk_store_note_failure(store, code);
 		sqlite3_reset(statement);
 		return fault;
 	}
@@ -244,10 +181,10 @@ enum disk_fault disk_store_commit(struct disk_store *store)
 	return fault;
 }
 
-static enum disk_fault execute_text(struct disk_store *store, const char *text)
+enum disk_fault disk_store_execute(struct disk_store *store, const char *text)
 {
 	int code = sqlite3_exec(store->db, text, NULL, NULL, NULL);
-	return code == SQLITE_OK ? DISK_OK : note_failure(store, code);
+	return code == SQLITE_OK ? DISK_OK : disk_store_note_failure(store, code);
 }
 
 /* The checkpoint moves it from the log into the database: a log that is written anew is never synced. */
@@ -257,8 +194,8 @@ enum disk_fault disk_store_commit_for_good(struct disk_store *store)
 	end_reading(store);
 	enum disk_fault fault = disk_store_commit(store);
 	if (fault == DISK_OK)
-		fault = execute_text(store, "PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
-	enum disk_fault after = execute_text(store, "PRAGMA synchronous = OFF");
+		fault = disk_store_execute(store, "PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
+	enum disk_fault after = disk_store_execute(store, "PRAGMA synchronous = OFF");
 	return fault == DISK_OK ? after : fault;
 }
 
@@ -292,7 +229,7 @@ static enum disk_fault evict_cold(struct disk_store *store, size_t *count)
 		++*count;
 	}
 	if (fault == DISK_OK && code != SQLITE_DONE)
-		fault = note_failure(store, code);
+		fault = disk_store_note_failure(store, code);
 	sqlite3_reset(statement);
 	store->stats.entries -= *count < store->stats.entries ? *count : store->stats.entries;
 	return fault;
@@ -496,224 +433,26 @@ struct disk_store_stats disk_store_stats(const struct disk_store *store)
 	return store->stats;
 }
 
-/* --- open and close --- */
+/* --- prepare --- */
 
-static bool delete_files(const char *path)
+enum disk_fault disk_store_prepare(struct disk_store *store)
 {
-	bool gone = true;
-	static const char *const endings[] = { "", "-wal", "-shm", "-journal" };
-	char name[PATH_MAX_BYTES + sizeof "-journal"];
-	for (size_t i = 0; i < countof(endings); i++) {
-		snprintf(name, sizeof name, "%s%s", path, endings[i]);
-		gone = (unlink(name) == 0 || errno == ENOENT) && gone; /* most of them are not there */
+	for (size_t i = 0; i < STATEMENT_COUNT; i++) {
+		int code = sqlite3_prepare_v3(store->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &store->statements[i],
+					      NULL);
+		if (code != SQLITE_OK)
+			return disk_store_note_failure(store, code);
 	}
-	return gone;
+	uint64_t used;
+	enum disk_fault fault = read_number(store, use_statement(store, ENTRIES), &store->stats.entries);
+	return fault == DISK_OK ? measure_pages(store, &used) : fault;
 }
 
-static void close_database(struct disk_store *store)
+void disk_store_finalize(struct disk_store *store)
 {
 	end_reading(store);
 	for (size_t i = 0; i < STATEMENT_COUNT; i++) {
 		sqlite3_finalize(store->statements[i]);
 		store->statements[i] = NULL;
 	}
-	sqlite3_close(store->db);
-	store->db = NULL;
-	store->changing = false;
-	store->stats = (struct disk_store_stats){ 0 };
-}
-
-void disk_store_close(struct disk_store *store)
-{
-	if (!store)
-		return;
-	close_database(store);
-	if (store->lock_fd >= 0)
-		close(store->lock_fd);
-	free(store);
-}
-
-bool disk_store_discard(struct disk_store *store)
-{
-	close_database(store);
-	bool gone = delete_files(store->path);
-	disk_store_close(store);
-	return gone;
-}
-
-/* What PRAGMA `name` says. */
-static enum disk_fault ask_number(struct disk_store *store, const char *text, int64_t *number)
-{
-	sqlite3_stmt *statement;
-	int code = sqlite3_prepare_v2(store->db, text, -1, &statement, NULL);
-	if (code == SQLITE_OK) {
-		code = sqlite3_step(statement);
-		if (code == SQLITE_ROW)
-			*number = sqlite3_column_int64(statement, 0);
-	}
-	enum disk_fault fault = code == SQLITE_ROW ? DISK_OK : note_failure(store, code);
-	sqlite3_finalize(statement);
-	return fault;
-}
-
-/* Keys hold arguments and values answers: nobody else's to read, whoever made the directory. SQLite gives its log the
- * rights of the database. */
-static enum disk_fault keep_private(struct disk_store *store)
-{
-	int fd = open(store->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	bool ok = fd >= 0 && fchmod(fd, 0600) == 0;
-	if (!ok)
-		snprintf(store->trouble, sizeof store->trouble, "cannot open it: %s", strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return ok ? DISK_OK : DISK_FAILED;
-}
-
-/* Whose file it is; nothing is written. OK, *empty: it is new; DAMAGED with *anew set: ours, and of no use. */
-static enum disk_fault recognise_file(struct disk_store *store, uint64_t size_bytes, const char **anew, bool *empty)
-{
-	int64_t application = 0, version = 0, pages = 0, page_bytes = 0, tables = 0;
-	enum disk_fault fault = ask_number(store, "PRAGMA application_id", &application);
-	if (fault == DISK_OK)
-		fault = ask_number(store, "PRAGMA user_version", &version);
-	if (fault == DISK_OK)
-		fault = ask_number(store, "PRAGMA page_count", &pages);
-	if (fault == DISK_OK)
-		fault = ask_number(store, "PRAGMA page_size", &page_bytes);
-	if (fault == DISK_OK)
-		fault = ask_number(store, "SELECT count(*) FROM sqlite_schema", &tables);
-	*empty = tables == 0;
-	if (fault != DISK_OK || *empty)
-		return fault;
-	if (application != APPLICATION) {
-		snprintf(store->trouble, sizeof store->trouble, "%s", "cache.db is another program's database");
-		return DISK_FOREIGN;
-	}
-	if (version != VERSION || page_bytes != PAGE_BYTES)
-		*anew = "it was written by another version";
-	else if ((uint64_t)pages * PAGE_BYTES > size_bytes)
-		*anew = "it is larger than cache.disk.size";
-	return *anew ? DISK_DAMAGED : DISK_OK;
-}
-
-/* A change must be written whole or not at all, though not synced: the log is for the end of the process, not of the
- * machine. In exclusive mode its index is on the heap: no shared memory. */
-static enum disk_fault set_up(struct disk_store *store, uint64_t size_bytes)
-{
-	char text[256];
-	snprintf(text, sizeof text,
-		 "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = 512; "
-		 "PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %llu;",
-		 (unsigned long long)(size_bytes / PAGE_BYTES));
-	return execute_text(store, text);
-}
-
-static enum disk_fault make_tables(struct disk_store *store)
-{
-	char text[1024];
-	snprintf(text, sizeof text, "BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s COMMIT;",
-		 APPLICATION, VERSION, schema);
-	return execute_text(store, text);
-}
-
-static enum disk_fault prepare_statements(struct disk_store *store)
-{
-	for (size_t i = 0; i < STATEMENT_COUNT; i++) {
-		int code = sqlite3_prepare_v3(store->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &store->statements[i],
-					      NULL);
-		if (code != SQLITE_OK)
-			return note_failure(store, code);
-	}
-	uint64_t used;
-	int64_t entries = 0;
-	enum disk_fault fault = ask_number(store, "SELECT count(*) FROM entries", &entries);
-	store->stats.entries = (uint64_t)entries;
-	return fault == DISK_OK ? measure_pages(store, &used) : fault;
-}
-
-static enum disk_fault open_database(struct disk_store *store, uint64_t size_bytes, const char **anew)
-{
-	char text[160];
-	bool empty = false;
-	enum disk_fault fault = keep_private(store);
-	if (fault != DISK_OK)
-		return fault;
-	int code = sqlite3_open_v2(store->path, &store->db,
-				   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
-	if (code != SQLITE_OK)
-		return note_failure(store, code);
-	snprintf(text, sizeof text,
-		 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA page_size = %d; PRAGMA mmap_size = 0; "
-		 "PRAGMA cache_size = -%d; PRAGMA temp_store = MEMORY;",
-		 PAGE_BYTES, CACHE_KIB);
-	fault = execute_text(store, text);
-	if (fault == DISK_OK)
-		fault = recognise_file(store, size_bytes, anew, &empty);
-	if (fault == DISK_OK)
-		fault = set_up(store, size_bytes);
-	if (fault == DISK_OK && empty)
-		fault = make_tables(store);
-	return fault == DISK_OK ? prepare_statements(store) : fault;
-}
-
-/* The directory is one process's: by a lock that ends with the process. */
-static enum disk_fault lock_directory(struct disk_store *store, const char *path)
-{
-	char name[PATH_MAX_BYTES];
-	snprintf(name, sizeof name, "%s/lock", path);
-	if (mkdir(path, 0700) < 0 && errno != EEXIST) {
-		snprintf(store->trouble, sizeof store->trouble, "cannot make the directory: %s", strerror(errno));
-		return DISK_FAILED;
-	}
-	store->lock_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (store->lock_fd >= 0 && flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return DISK_OK;
-	bool taken = store->lock_fd >= 0 && errno == EWOULDBLOCK;
-	snprintf(store->trouble, sizeof store->trouble, "%s",
-		 taken ? "another process uses it; each gateway needs a directory of its own" : strerror(errno));
-	return taken ? DISK_IN_USE : DISK_FAILED;
-}
-
-/* What cannot be used is deleted and tried once more. */
-static enum disk_fault open_or_begin_anew(struct disk_store *store, const struct disk_settings *settings,
-					  const char **anew)
-{
-	enum disk_fault fault = open_database(store, settings->size_bytes, anew);
-	if (fault != DISK_DAMAGED)
-		return fault;
-	if (!*anew)
-		*anew = "it is damaged";
-	close_database(store);
-	if (!delete_files(store->path)) {
-		snprintf(store->trouble, sizeof store->trouble, "%s and cannot be deleted: %s", *anew, strerror(errno));
-		return DISK_FAILED;
-	}
-	const char *again = NULL;
-	fault = open_database(store, settings->size_bytes, &again);
-	return fault == DISK_DAMAGED ? DISK_FAILED : fault;
-}
-
-enum disk_fault disk_store_open(const struct disk_settings *settings, struct disk_store **out, const char **anew,
-				char *why, size_t why_bytes)
-{
-	struct disk_store *store = calloc(1, sizeof *store);
-	*out = NULL;
-	*anew = NULL;
-	snprintf(why, why_bytes, "out of memory");
-	if (!store)
-		return DISK_NO_MEMORY;
-	owner_claim(&store->owner);
-	store->lock_fd = -1;
-	store->limit_pages = (settings->size_bytes - settings->size_bytes / 16) / PAGE_BYTES;
-	snprintf(store->path, sizeof store->path, "%s/cache.db", settings->path);
-	enum disk_fault fault = lock_directory(store, settings->path);
-	if (fault == DISK_OK)
-		fault = open_or_begin_anew(store, settings, anew);
-	if (fault == DISK_OK) {
-		*out = store;
-		return DISK_OK;
-	}
-	snprintf(why, why_bytes, "%s", store->trouble);
-	disk_store_close(store);
-	return fault;
 }
