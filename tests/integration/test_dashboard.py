@@ -126,6 +126,7 @@ def test_every_view_fits_a_phone(start, provider, browser):
         browser.open(gateway.url("/", "admin") + "#" + view, 360, 740)
         until(lambda: browser.run("return !!document.querySelector('nav a[aria-current]') && document.querySelector('main').children.length > 0"), view)
         assert browser.run("return document.documentElement.scrollWidth") <= 360, view
+        assert browser.run("return [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.ariaLabel)") == [], view
     assert browser.complaints() == []
 
 

@@ -21,11 +21,12 @@ const percent = (ratio) => ratio === null || ratio === undefined ? "–" : (100 
 const span = (s) => s < 60 ? Math.round(s) + " s" : s < 3600 ? Math.round(s / 60) + " min" : s < 172800 ? (s / 3600).toFixed(1) + " h" : Math.round(s / 86400) + " d";
 const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
 
-function table(caption, heads, rows, empty, kind) {
+// On a phone a row is a block, and each figure has its head before it.
+function table(caption, heads, rows, empty) {
   if (!rows.length) return el("p", { class: "dim" }, empty);
-  if (kind === "stack") for (const one of rows) [...one.children].forEach((cell, i) => { cell.dataset.head = heads[i]; });
+  for (const one of rows) [...one.children].forEach((cell, i) => { cell.dataset.head = heads[i]; });
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-    el("table", { class: kind || false }, el("caption", {}, caption),
+    el("table", { class: "stack" }, el("caption", {}, caption),
       el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col", class: head.startsWith("<") ? "text" : "" }, head.replace("<", ""))))),
       el("tbody", {}, ...rows)));
 }
@@ -39,7 +40,7 @@ function spark(label, values, extra) {
   return el("svg", { viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": label }, el("title", {}, label),
     values.length > 1 ? el("path", { d: line(values) }) : null, extra && extra.length > 1 ? el("path", { d: line(extra), class: "errors" }) : null);
 }
-const tile = (what, value, kind, drawing) => el("div", { class: "tile" }, el("span", {}, what), el("b", { class: kind || "" }, value), drawing || null);
+const tile = (what, value, kind, drawing) => el("div", { class: "tile" }, el("span", {}, what), el("b", { class: kind || "" }, value.replace(/ (?=\S+$)/, "\u00a0")), drawing || null);
 
 const worst = (list) => [...list].sort((a, b) => (b.severity === "critical") - (a.severity === "critical"));
 // Who is sick, and by which sign, the gateway says (gateway/admin/condition.c).
@@ -80,7 +81,7 @@ const views = {
         !all ? "There is no upstream yet." : !ill.length ? (all > 1 ? `All ${all} upstreams are well.` : "The upstream is well.") : `${ill.length} of ${all} upstreams ${ill.length > 1 ? "need" : "needs"} a look`),
       ill.length ? table("Who is sick, and why", ["<upstream", "<what is wrong", "requests a second", "in flight", "waiting", "p50", "p99"], ill.map((u) => row([
         el("th", { scope: "row" }, el("a", { href: "#upstreams" }, u.name)), sign(u), number(rate(u, "requests")), `${number(u.in_flight)} of ${number(u.limit)}`, number(u.waiting), time(u.p50_us), time(u.p99_us)],
-        { class: u.condition === "sick" ? "sick" : "" })), "", "stack") : null,
+        { class: u.condition === "sick" ? "sick" : "" })), "") : null,
       ...stats.cache.filter((t) => t.status !== "up").map((t) => el("p", { class: "bad" }, `The cache's tier ${t.tier} is ${t.status}: `, el("a", { href: "#cache" }, "cache"))), firing(),
       el("div", { class: "tiles" },
         tile("calls a second", number(now.calls), "", spark("calls a second over five minutes; errors in red", stats.series.calls, stats.series.errors)),
@@ -109,11 +110,12 @@ const views = {
       number(members[0].batch_size), el("td", { class: "text state" }, members[0].batch_reason, el("small", {}, reasons[members[0].batch_reason])), time(most(members, "queue")), time(most(members, "upstream")), text([...new Set(members.map((m) => m.tool))].join(", "))]));
     const why = stats.upstreams.filter((u) => Object.keys(u.flushes).length).map((u) => row([u.name, number(u.requests), number(u.saved_requests),
       el("td", { class: "text long" }, Object.entries(u.flushes).sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${reason} ${number(n)}`).join(", "))]));
-    return [table("Batches that left lately, newest first", ["<left at", "<batch", "<riders", "calls", "<why it left", "longest wait", "under way", "<tools"], rows, "No batch has left lately.", "stack"),
-      el("h2", {}, "Why they left"), table("Since the start", ["<upstream", "requests", "saved", "<reasons"], why, "No batch has left yet.", "stack")];
+    return [table("Batches that left lately, newest first", ["<left at", "<batch", "<riders", "calls", "<why it left", "longest wait", "under way", "<tools"], rows, "No batch has left lately."),
+      el("h2", {}, "Why they left"), table("Since the start", ["<upstream", "requests", "saved", "<reasons"], why, "No batch has left yet.")];
   },
   cache() {
-    const names = ["hit", "stale", "miss", "bypass", "error"], why = (t) => Object.entries({ ...t.errors, ...t.skipped }).map(([reason, n]) => `${reason} ${number(n)}`).join(", ");
+    const names = ["hit", "stale", "miss", "bypass", "error"], list = (counts) => Object.entries(counts || {}).filter(([, n]) => n).map(([reason, n]) => `${reason} ${number(n)}`).join(", ");
+    const why = (t) => [list(t.errors) && "errors: " + list(t.errors), list(t.skipped) && "not asked: " + list(t.skipped)].filter(Boolean).join("; ");
     const share = (t) => t && t.hit + t.stale + t.miss ? (t.hit + t.stale) / (t.hit + t.stale + t.miss) : null;
     const lately = (name) => { // between two looks
       const is = stats.cache.find((t) => t.tier === name), was = before && before.cache.find((t) => t.tier === name);
@@ -124,7 +126,7 @@ const views = {
       percent(lately(name)), percent(share(t)), ...names.map((n) => number(t[n])), number(t.stored), number(t.entries),
       t.bytes === undefined ? "–" : `${bytes(t.bytes)} of ${bytes(t.capacity_bytes)}`, el("td", { class: "text long" }, why(t))]));
     const left = tiers && tiers.memory.evictions;
-    return [table("Look-ups by result since the start, and what is held", ["<tier", "<state", "answered now", "in all", ...names, "stored", "entries", "bytes", "<errors, and why it was not asked"], rows, "No tier.", "stack"),
+    return [table("Look-ups by result since the start, and what is held", ["<tier", "<state", "answered now", "in all", ...names, "stored", "entries", "bytes", "<errors, and why it was not asked"], rows, "No tier."),
       left ? el("p", { class: "dim" }, "What has left memory: ", Object.entries(left).map(([reason, n]) => `${reason} ${number(n)}`).join(", "), ".") : null];
   },
   tools() {
@@ -148,7 +150,7 @@ const views = {
         text(el("button", { "aria-expanded": String(open), title: call.request_id, onclick: () => { opened = open ? "" : id; draw(); if (!open) fetchMates(call); } }, call.request_id.slice(0, 16)))]);
       return open ? [one, el("tr", {}, el("td", { colspan: tenants ? 8 : 7, class: "text long" }, story(call)))] : [one];
     });
-    return [tenants ? byTenant() : null, legend(), table(`The last calls, ${order.by === "took" ? "slowest" : "newest"} first; failed and slow ones stay longer. A request's id opens its story`, ["<began", "<tool", "<outcome", ...(tenants ? ["<tenant"] : []), "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.", "stack")];
+    return [tenants ? byTenant() : null, legend(), table(`The last calls, ${order.by === "took" ? "slowest" : "newest"} first; failed and slow ones stay longer. A request's id opens its story`, ["<began", "<tool", "<outcome", ...(tenants ? ["<tenant"] : []), "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
   },
   processes() {
     const how = (p) => { const u = stats.upstreams.find((u) => u.name === p.upstream); return u ? sign(u, true) : text("–"); };
@@ -156,11 +158,11 @@ const views = {
       stats.processes.map((p) => row([p.upstream, how(p), number(p.running), number(p.starts), el("td", { class: p.crashes ? "bad" : "" }, number(p.crashes)), time(p.cpu_us), bytes(p.rss_bytes)])),
       "No upstream is a program."),
       stats.processes.some((p) => p.members.length) ? table("Each process; CPU and memory with what it has started itself", ["<upstream", "pid", "<state", "calls in it", "calls ever", "CPU", "memory", "up for"],
-        stats.processes.flatMap((p) => p.members.map((m) => row([p.upstream, String(m.pid), text(el("span", { class: m.state === "ready" ? "good" : "warn" }, m.state)), number(m.calls), number(m.served), time(m.cpu_us), bytes(m.rss_bytes), span(Math.max(0, stats.at - m.started_at))]))), "", "stack") : null,
+        stats.processes.flatMap((p) => p.members.map((m) => row([p.upstream, String(m.pid), text(el("span", { class: m.state === "ready" ? "good" : "warn" }, m.state)), number(m.calls), number(m.served), time(m.cpu_us), bytes(m.rss_bytes), span(Math.max(0, stats.at - m.started_at))]))), "") : null,
       el("h2", {}, "Lists of MCP servers"),
       table("What MCP servers list", ["<upstream", "<list", "tools", "refused", "age", "<why"], lists.map((l) => row([l.upstream,
         text(el("span", { class: { fresh: "good", stale: "bad" }[l.list] || "warn" }, l.list)), number(l.shown), el("td", { class: l.refused.length ? "warn" : "", title: l.refused.map((r) => `${r.tool}: ${r.why}`).join("\n") }, number(l.refused.length)),
-        l.age_ms === undefined ? "–" : span(l.age_ms / 1000), el("td", { class: "text long" }, l.why || "")])), "No upstream lists its tools itself.", "stack")];
+        l.age_ms === undefined ? "–" : span(l.age_ms / 1000), el("td", { class: "text long" }, l.why || "")])), "No upstream lists its tools itself.")];
   },
   alerts() {
     if (!alerts) return [];
@@ -169,8 +171,8 @@ const views = {
     const line = (a) => row([el("th", { scope: "row" }, a.alert), text(el("span", { class: a.severity === "critical" ? "bad" : "warn" }, a.severity || "not yet")), text((a.upstream ? a.upstream + " " : a.kind === "worker" ? "worker " : "") + (a.subject || "the gateway")),
       el("td", { class: "text long" }, a.detail), value(units.get(a.alert), a.value), value(units.get(a.alert), a.threshold), span(Math.max(0, stats.at - a.since))]);
     const heads = ["<alert", "<severity", "<of", "<what", "is", "bound", "for"];
-    return [table("What fires", heads, worst(alerts.alerts).map(line), "Nothing fires.", "stack"), alerts.left_out ? el("p", { class: "warn" }, `and ${alerts.left_out} more`) : null,
-      alerts.pending.length ? table("What will, if it stays so", heads, alerts.pending.map(line), "", "stack") : null,
+    return [table("What fires", heads, worst(alerts.alerts).map(line), "Nothing fires."), alerts.left_out ? el("p", { class: "warn" }, `and ${alerts.left_out} more`) : null,
+      alerts.pending.length ? table("What will, if it stays so", heads, alerts.pending.map(line), "") : null,
       el("p", { class: hook.reason ? "bad" : "dim" }, hook.configured ? `Webhook: ${hook.ok} posted, ${hook.waiting} waiting, ${hook.failed} given up, ${hook.dropped} dropped. ${hook.reason || ""}` : "Nobody is told: alerts.webhook is not set."),
       el("h2", {}, "Conditions"), table("From where on, and for how long", ["<alert", "warning", "critical", "held for"], alerts.conditions.map((c) => row([c.alert,
         ...["warning", "critical"].map((s) => c.unit === "state" ? (c.severity === s ? "yes" : "–") : c[s] ? (c.falls ? "below " : "") + value(c.unit, c[s]) : "–"), c.for_us ? span(c.for_us / 1e6) : "at once"])), "")];
@@ -228,7 +230,7 @@ function upstreamTable(list) {
     list.map((u) => row([u.name, sign(u, true), number(u.requests), el("td", { class: u.errors ? "warn" : "" }, number(u.errors)),
       `${number(u.in_flight)} of ${number(u.limit)}`, number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget),
       u.cost_fixed_us || u.cost_item_us ? `${time(u.cost_fixed_us)} + ${time(u.cost_item_us)}` : "–", u.window_us ? time(u.window_us) : "–"], { class: u.condition === "sick" ? "sick" : "" })),
-    "There is no upstream.", "stack");
+    "There is no upstream.");
 }
 // Why a batch leaves (metrics/catalogue.h).
 const reasons = { idle: "nothing was under way", landed: "another request came back", items: "as many calls waited as may ride together, or as fill one", bytes: "full: no more bytes may", share: "its share of the calls that wait", window: "it had waited as long as it may",
