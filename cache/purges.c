@@ -194,11 +194,11 @@ static void drop_all_locked(struct purges *purges);
 static struct purge *scope_locked(struct purges *purges, struct slice text);
 static uint64_t happen_to(struct purges *purges, struct purge_fact *fact, struct purge_fact to);
 
-static void purge_all_locked(struct purges *purges)
+static void purge_all_locked(struct purges *purges, bool begins)
 {
 	drop_all_locked(purges);
 	happen_to(purges, &scope_locked(purges, (struct slice){ "", 0 })->fact,
-		  (struct purge_fact){ .state = PURGE_UNTOLD });
+		  (struct purge_fact){ .state = PURGE_UNTOLD, .begins = begins });
 }
 
 /* This key's place, the oldest's if there is no other. What the fleet has not heard of is not forgotten: it becomes a
@@ -213,7 +213,7 @@ static struct purged_key *key_locked(struct purges *purges, const uint8_t *diges
 		if (keys->ways[i].fact.event < oldest->fact.event)
 			oldest = &keys->ways[i];
 	if (oldest->fact.state != PURGE_KNOWN)
-		purge_all_locked(purges);
+		purge_all_locked(purges, false);
 	if (oldest->fact.number > purges->forgotten)
 		purges->forgotten = oldest->fact.number;
 	if (oldest->fact.event > keys->forgotten)
@@ -341,7 +341,7 @@ void purges_note(struct purges *purges, struct slice text, uint64_t number)
 	pthread_mutex_lock(&purges->mutex);
 	struct purge_fact *fact = find_fact(purges, text);
 	if (!is_known(purges, fact, number)) {
-		if (fact && !fact->number) { /* ours of the same scope is newer still, and waits to be published */
+		if (fact && !fact->number && !fact->begins) { /* ours of the same scope is newer still, and waits */
 			to.number = 0;
 			to.state = PURGE_UNTOLD;
 		}
@@ -364,6 +364,13 @@ uint64_t purges_note_own(struct purges *purges, struct slice text, bool fleet)
 	uint64_t event = happen_to(purges, place_locked(purges, text, &to), to);
 	pthread_mutex_unlock(&purges->mutex);
 	return event;
+}
+
+void purges_begin(struct purges *purges)
+{
+	pthread_mutex_lock(&purges->mutex);
+	purge_all_locked(purges, true);
+	pthread_mutex_unlock(&purges->mutex);
 }
 
 /* --- publishing --- */
@@ -396,6 +403,7 @@ bool purges_take_waiting(struct purges *purges, struct purge_notice *notice)
 	if (fact) {
 		notice->number = fact->number;
 		notice->event = fact->event;
+		notice->begins = fact->begins;
 		set_state(purges, fact, PURGE_SAID);
 	}
 	pthread_mutex_unlock(&purges->mutex);
@@ -409,6 +417,7 @@ void purges_published(struct purges *purges, struct slice text, uint64_t event, 
 	if (fact && fact->event == event) {
 		struct purge_fact to = *fact;
 		to.state = PURGE_KNOWN;
+		to.begins = false;
 		to.number = number > to.number ? number : to.number;
 		to.seen = true;
 		if (before > fact->since) /* it stands for that one, too */
@@ -495,7 +504,7 @@ void purges_read_end(struct purges *purges, uint64_t keys_from)
 	visit_locked(purges, miss_fact, keys_from);
 	if (purges->forgotten > keys_from) { /* Redis has lost one, and nobody can tell it which */
 		purges->forgotten = 0;
-		purge_all_locked(purges);
+		purge_all_locked(purges, false);
 	}
 	pthread_mutex_unlock(&purges->mutex);
 }

@@ -61,8 +61,9 @@ struct purge_fact {
 	uint64_t number; /* 0: none yet */
 	uint64_t since;  /* the largest number that was known here just before the event */
 	enum purge_state state;
-	bool seen; /* while Redis' list is read: it is there */
-	bool key;  /* it is one key's */
+	bool seen;   /* while Redis' list is read: it is there */
+	bool key;    /* it is one key's */
+	bool begins; /* it was asked for by nobody: see purges_begin */
 };
 
 /* Of a scope, as text (purge_scope_write). */
@@ -120,9 +121,14 @@ void purges_note(struct purges *purges, struct slice text, uint64_t number);
  * its event. */
 uint64_t purges_note_own(struct purges *purges, struct slice text, bool fleet);
 
+/* Redis has no list, and nobody knows what was in it: everything is purged, without a number until a list is begun with
+ * it, or somebody else's purge of everything is heard of, who has begun it. */
+void purges_begin(struct purges *purges);
+
 /* One that is to be published. number 0: it is to be given one. */
 struct purge_notice {
 	uint64_t event, number;
+	bool begins; /* only where there is no list */
 	size_t len;
 	char text[PURGE_TEXT_BYTES];
 };

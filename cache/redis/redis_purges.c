@@ -131,7 +131,6 @@ void redis_purges_scopes_read(struct redis_tracking *tracking, enum command_end 
  * process listens its own list is whole, and is published again. */
 void redis_purges_keys_read(struct redis_tracking *tracking, enum command_end end, const redisReply *reply)
 {
-	static const struct purge_scope everything;
 	if (!is_list(end, reply) || tracking->list != LIST_READING) {
 		tracking->list = LIST_UNKNOWN;
 		return;
@@ -142,7 +141,7 @@ void redis_purges_keys_read(struct redis_tracking *tracking, enum command_end en
 	purges_read_end(purges_of(tracking), from_start ? largest : PURGE_NUMBER_MAX);
 	bool publish_all = !purges_is_published(purges_of(tracking), (struct slice){ "", 0 });
 	if (tracking->was_empty && !tracking->synced && !publish_all)
-		tracking->created = cache_purge(tracking->cache, &everything);
+		purges_begin(purges_of(tracking));
 	tracking->list = LIST_READ;
 	meter_set(tracking->meter, METRIC_ID_REDIS_PURGES_KNOWN, 0, 0, 1);
 }
@@ -215,7 +214,7 @@ static bool send_purge(struct redis_tracking *tracking, struct purge_notice *not
 	snprintf(newest, sizeof newest, "%" PRIu64, purges_number(purges_of(tracking)));
 	if (notice->number)
 		snprintf(number, sizeof number, "%" PRIu64, notice->number);
-	else if (notice->event == tracking->created)
+	else if (notice->begins)
 		snprintf(number, sizeof number, "create");
 	struct slice argv[11] = { SLICE("EVAL"), slice_of(purge_script), one ? SLICE("3") : SLICE("2"),
 				  redis_name(prefix, "purges", purges), redis_name(prefix, "purged", purged) };
@@ -293,7 +292,7 @@ void redis_purges_published(struct redis_job *job, enum command_end end, const r
 	if (end == COMMAND_ANSWERED && !plain)
 		number = read_published(text_of(reply), &before);
 	if (number) {
-		if (notice->event != tracking->created && (plain || !notice->number))
+		if (!notice->begins && (plain || !notice->number))
 			count_purge(tracking, PURGE_SENT);
 		purges_published(purges_of(tracking), (struct slice){ notice->text, notice->len }, notice->event,
 				 number, before);

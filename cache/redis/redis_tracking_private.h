@@ -57,7 +57,6 @@ struct redis_tracking {
 	uint64_t poll_us;   /* when it is read again while nothing is heard */
 	uint64_t say_us;    /* when what could not be published is published again */
 	bool plain;         /* Redis runs no scripts for us */
-	uint64_t created;   /* the event of our purge of everything that begins a list; 0: none */
 	struct purge_notice said[SAID_MAX], *said_spare[SAID_MAX];
 	size_t said_spares;
 

@@ -210,6 +210,37 @@ static void what_is_asked_for_twice_is_told_twice(void **state)
 	assert_false(refused("paper", 62));
 }
 
+/* Two gateways find that Redis has no list. */
+static void a_list_that_another_has_begun_is_not_begun_again(void **state)
+{
+	struct purge_notice notice;
+	(void)state;
+	purges_begin(purges);
+	assert_true(refused("paper", 49) && refused("paper", PURGE_NUMBER_MAX));
+	assert_true(purges_take_waiting(purges, &notice) && notice.begins);
+	purges_note(purges, SLICE(""), 50); /* the other's, before Redis answers ours */
+	purges_published(purges, SLICE(""), notice.event, 50, 0);
+	assert_true(refused("paper", 49));
+	assert_false(refused("paper", 50));
+	assert_false(purges_take_waiting(purges, &notice));
+}
+
+static void what_is_asked_for_while_a_list_is_begun_is_told(void **state)
+{
+	struct purge_notice notice;
+	(void)state;
+	purges_begin(purges);
+	uint64_t event = purges_note_own(purges, SLICE(""), true);
+	purges_note(purges, SLICE(""), 50);
+	assert_true(refused("paper", 50)); /* somebody's purge of everything, newer than that */
+	assert_true(purges_take_waiting(purges, &notice));
+	assert_false(notice.begins);
+	assert_true(notice.event > event);
+	purges_published(purges, SLICE(""), notice.event, 51, 50);
+	assert_true(refused("paper", 50));
+	assert_false(refused("paper", 51));
+}
+
 static void without_a_fleet_they_number_themselves(void **state)
 {
 	(void)state;
@@ -396,6 +427,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_another_gateway_purged_before_ours_was_told_is_not_lost,
 						begin_anew, end),
 		cmocka_unit_test_setup_teardown(what_is_asked_for_twice_is_told_twice, begin_anew, end),
+		cmocka_unit_test_setup_teardown(a_list_that_another_has_begun_is_not_begun_again, begin_anew, end),
+		cmocka_unit_test_setup_teardown(what_is_asked_for_while_a_list_is_begun_is_told, begin_anew, end),
 		cmocka_unit_test_setup_teardown(without_a_fleet_they_number_themselves, begin_anew, end),
 		cmocka_unit_test_setup_teardown(one_key_is_covered_and_its_neighbours_are_not, begin_anew, end),
 		cmocka_unit_test_setup_teardown(keys_that_are_forgotten_concern_only_what_was_under_way, begin_anew,

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cache/redis/redis_keys.h"
@@ -34,13 +36,29 @@ static struct loop *loop;
 static struct side sides[SIDES];
 static struct key *key;
 
-static void turn(void)
+static void wait_a_little(void)
 {
 	loop_wait(loop, loop_now(loop) + 2 * CLOCK_US_PER_MS);
-	for (size_t i = 0; i < SIDES; i++) {
-		tier_tick(sides[i].tier, loop_now(loop));
-		redis_tracking_tick(sides[i].tracking, loop_now(loop));
-	}
+}
+
+static void tick(const struct side *side)
+{
+	tier_tick(side->tier, loop_now(loop));
+	redis_tracking_tick(side->tracking, loop_now(loop));
+}
+
+/* What comes finds a side that has not ticked since. */
+static void tick_and_wait(const struct side *side)
+{
+	tick(side);
+	wait_a_little();
+}
+
+static void turn(void)
+{
+	wait_a_little();
+	for (size_t i = 0; i < SIDES; i++)
+		tick(&sides[i]);
 }
 
 #define turn_until(condition) UNTIL(turn(), condition)
@@ -50,33 +68,58 @@ static bool hears(const struct side *side)
 	return metrics_read(side->metrics, METRIC_ID_REDIS_TRACKING, 0, 0) == 1;
 }
 
-static bool all_hear(void)
+/* Whether each of its purges has its number, that which begins Redis' list too: one that has none is newer than whatever
+ * comes from outside. */
+static bool has_numbers(const struct side *side)
 {
-	return hears(&sides[0]) && hears(&sides[1]);
+	return atomic_load(&cache_rule(side->cache)->purges.unnumbered) == 0;
 }
 
-static bool open_world(void)
+static bool all_hear(void)
+{
+	return hears(&sides[0]) && hears(&sides[1]) && has_numbers(&sides[0]) && has_numbers(&sides[1]);
+}
+
+static void open_side(struct side *side)
+{
+	side->metrics = metrics_new(&names);
+	side->meter = metrics_meter(side->metrics);
+	side->cache = cache_new(1 << 20, NULL);
+	cache_publish_purges(side->cache, true);
+	validity_share(cache_rule(side->cache), 0);
+	side->tier = redis_tier_new(&settings, side->cache, loop, side->meter, "test");
+	side->tracking = redis_tracking_new(&settings, side->cache, loop, side->meter);
+	assert_true(side->tier && side->tracking);
+}
+
+static void close_side(struct side *side)
+{
+	tier_free(side->tier);
+	redis_tracking_free(side->tracking);
+	cache_free(side->cache);
+	metrics_free(side->metrics);
+}
+
+static bool open_server(const char *const *options)
 {
 	if (!redis_server_exists()) {
 		print_message("no redis-server: skipped\n");
 		skip();
 		return false;
 	}
-	redis_server_start(&server, NULL);
+	redis_server_start(&server, options);
 	settings = redis_settings_for(server.path);
 	settings.tracking = true;
 	loop = loop_new();
-	for (size_t i = 0; i < SIDES; i++) {
-		struct side *side = &sides[i];
-		side->metrics = metrics_new(&names);
-		side->meter = metrics_meter(side->metrics);
-		side->cache = cache_new(1 << 20, NULL);
-		cache_publish_purges(side->cache, true);
-		validity_share(cache_rule(side->cache), 0);
-		side->tier = redis_tier_new(&settings, side->cache, loop, side->meter, "test");
-		side->tracking = redis_tracking_new(&settings, side->cache, loop, side->meter);
-		assert_true(side->tier && side->tracking);
-	}
+	return true;
+}
+
+static bool open_world(void)
+{
+	if (!open_server(NULL))
+		return false;
+	for (size_t i = 0; i < SIDES; i++)
+		open_side(&sides[i]);
 	key = key_of_id(1);
 	key->hash = key_hash(key->digest);
 	turn_until(all_hear() && metrics_read(sides[0].metrics, METRIC_ID_REDIS_CONNECTED, 0, 0));
@@ -86,12 +129,8 @@ static bool open_world(void)
 static void close_world(void)
 {
 	key_unref(key);
-	for (size_t i = 0; i < SIDES; i++) {
-		tier_free(sides[i].tier);
-		redis_tracking_free(sides[i].tracking);
-		cache_free(sides[i].cache);
-		metrics_free(sides[i].metrics);
-	}
+	for (size_t i = 0; i < SIDES; i++)
+		close_side(&sides[i]);
 	loop_free(loop);
 	redis_server_finish(&server);
 }
@@ -193,6 +232,42 @@ static void a_purge_is_heard_and_kept_in_redis(void **state)
 	close_world();
 }
 
+/* Two gateways find that Redis has no list: this one hears what the other began it with before it has begun it itself,
+ * which it cannot while Redis takes no writes. */
+static void a_list_is_begun_once(void **state)
+{
+	static const char *const refusing[] = { "--min-replicas-to-write", "1", NULL };
+	(void)state;
+	if (!open_server(refusing))
+		return;
+	struct side *side = &sides[0];
+	open_side(side);
+	const struct purges *purges = &cache_rule(side->cache)->purges;
+	UNTIL(tick_and_wait(side), hears(side) && purges_event(purges) == 1);
+	assert_false(has_numbers(side));
+	const uint64_t number = clock_wall_us() / CLOCK_US_PER_MS + 1000;
+	char score[24], message[64], list[REDIS_KEY_BYTES], channel[REDIS_KEY_BYTES];
+	snprintf(score, sizeof score, "%" PRIu64, number);
+	snprintf(message, sizeof message, "another-one %" PRIu64 " ", number);
+	const struct slice add[] = { SLICE("ZADD"), redis_name(settings.prefix, "purges", list), slice_of(score),
+				     SLICE("") };
+	const struct slice say[] = { SLICE("PUBLISH"), redis_name(settings.prefix, "purge", channel),
+				     slice_of(message) };
+	const struct slice allow[] = { SLICE("CONFIG"), SLICE("SET"), SLICE("min-replicas-to-write"), SLICE("0") };
+	assert_string_equal(redis_server_ask(&server, 4, allow), "OK");
+	assert_string_equal(redis_server_ask(&server, 4, add), "1");
+	assert_string_equal(redis_server_ask(&server, 3, say), "1");
+	UNTIL(wait_a_little(), purges_number(purges) == number);
+	UNTIL(tick_and_wait(side), hears(side) && has_numbers(side));
+	for (int i = 0; i < 5; i++)
+		tick_and_wait(side);
+	assert_int_equal(purges_number(purges), number);
+	assert_int_equal(metrics_read(side->metrics, METRIC_ID_REDIS_PURGES, PURGE_SENT, 0), 0);
+	close_side(side);
+	loop_free(loop);
+	redis_server_finish(&server);
+}
+
 static void a_server_that_is_gone_and_back_is_heard_again(void **state)
 {
 	(void)state;
@@ -242,6 +317,7 @@ int main(void)
 		cmocka_unit_test(what_one_stores_leaves_the_other),
 		cmocka_unit_test(an_own_store_stays),
 		cmocka_unit_test(a_purge_is_heard_and_kept_in_redis),
+		cmocka_unit_test(a_list_is_begun_once),
 		cmocka_unit_test(a_server_that_is_gone_and_back_is_heard_again),
 		cmocka_unit_test(memory_that_is_out_costs_a_session_and_no_more),
 	};
