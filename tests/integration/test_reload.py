@@ -345,6 +345,7 @@ def test_reloads_beside_lists_that_change(make, provider, later):
 
 @pytest.mark.slow
 def test_a_thousand_reloads_leave_nothing_behind(start):
+    """What each of them left would be left by every thousand; what a busy machine scatters in the allocator is not."""
     gateway = start({"log": {"access": False}})
 
     def around(count):
@@ -353,12 +354,18 @@ def test_a_thousand_reloads_leave_nothing_behind(start):
                                "tools": {"write": {"description": f"Number {number}."}}})
         assert gateway.call("write").status == 200
 
+    def resident_growth():
+        before = gateway.resident_bytes()
+        around(1000)
+        return gateway.resident_bytes() - before
+
     around(100)
-    files, bytes_held = gateway.fds(), gateway.resident_bytes()
-    around(1000)
+    files = gateway.fds()
+    grown = [resident_growth()]
+    while not SANITIZED and grown[-1] > 1 << 20 and len(grown) < 4:
+        grown.append(resident_growth())
+    assert SANITIZED or min(grown) <= 1 << 20, grown
     until(lambda: gateway.fds() <= files, "no descriptor is left")
-    if not SANITIZED:
-        until(lambda: gateway.resident_bytes() <= bytes_held + (1 << 20), "the allocator gives pages back a moment later")
 
 
 # ---- watching ------------------------------------------------------------------------------------------------------
