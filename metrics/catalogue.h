@@ -116,7 +116,7 @@
 	X(DOWN, "down")           /* no connection */                                                \
 	X(BREAKER, "breaker")     /* it did not answer lately; a probe will tell when it does again */ \
 	X(BUSY, "busy")           /* as many commands unanswered as are allowed */                   \
-	X(TOO_LARGE, "too_large") /* longer than cache.redis.max_value: not stored */                \
+	X(TOO_LARGE, "too_large") /* longer than cache.redis.max_value: neither stored nor read */   \
 	X(NO_MEMORY, "no_memory")
 
 /* What is known of an endpoint of a provider. */

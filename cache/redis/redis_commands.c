@@ -10,8 +10,8 @@
 enum { SCRATCH_KEPT_BYTES = 256 * 1024 };
 
 /* The value if it is another one than was seen; else 1: the lease is the caller's; 0: somebody else's. */
-static const char claim_script[] = "local value = redis.call('GET', KEYS[1])\n"
-				   "if value and string.sub(value, 9, 16) ~= ARGV[3] then return value end\n"
+static const char claim_script[] = "local value = redis.call('GETRANGE', KEYS[1], 0, ARGV[4])\n"
+				   "if value ~= '' and string.sub(value, 9, 16) ~= ARGV[3] then return value end\n"
 				   "if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end\n"
 				   "return 0\n";
 static const char release_script[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
@@ -44,11 +44,25 @@ static bool send_words(struct operation *operation, size_t argc, const struct sl
 	return redis_connection_send(operation->tier->connection, &operation->command, argc, argv, operation->asked_us);
 }
 
+/* The place of the last byte that is asked for: one more than a value of ours has, whose presence tells that it is none.
+ * What a stranger has put there, of any size, must not hold up the replies behind it. */
+static struct slice put_last(const struct redis_tier *tier, char text[24])
+{
+	return put_number(text, tier->settings->max_value_bytes);
+}
+
+/* `name`'s value; "": there is none. */
+static bool send_read(struct operation *operation, struct slice name)
+{
+	char last[24];
+	const struct slice argv[] = { SLICE("GETRANGE"), name, SLICE("0"), put_last(operation->tier, last) };
+	return send_words(operation, countof(argv), argv);
+}
+
 static bool send_get(struct operation *operation)
 {
 	char text[REDIS_KEY_BYTES];
-	const struct slice argv[] = { SLICE("GET"), write_key(operation->tier, operation->key->digest, text) };
-	return send_words(operation, countof(argv), argv);
+	return send_read(operation, write_key(operation->tier, operation->key->digest, text));
 }
 
 static bool send_del(struct operation *operation)
@@ -61,14 +75,13 @@ static bool send_del(struct operation *operation)
 static bool send_probe_words(struct operation *operation)
 {
 	char text[REDIS_KEY_BYTES];
-	const struct slice argv[] = { SLICE("GET"), redis_name(operation->tier->settings->prefix, "probe", text) };
-	return send_words(operation, countof(argv), argv);
+	return send_read(operation, redis_name(operation->tier->settings->prefix, "probe", text));
 }
 
 static bool send_claim(struct operation *operation)
 {
 	struct redis_tier *tier = operation->tier;
-	char value[REDIS_KEY_BYTES], lease[REDIS_KEY_BYTES], px[24];
+	char value[REDIS_KEY_BYTES], lease[REDIS_KEY_BYTES], px[24], last[24];
 	const uint8_t *digest = operation->key->digest;
 	struct slice argv[] = { { NULL, 0 },
 				{ NULL, 0 },
@@ -77,7 +90,8 @@ static bool send_claim(struct operation *operation)
 				redis_lease_key(tier->settings->prefix, digest, lease),
 				slice_of(tier->token),
 				put_number(px, tier->settings->lease_us / CLOCK_US_PER_MS),
-				{ (const char *)operation->lookup->seen, sizeof operation->lookup->seen } };
+				{ (const char *)operation->lookup->seen, sizeof operation->lookup->seen },
+				put_last(tier, last) };
 	redis_script_words(&tier->claim, argv);
 	return send_words(operation, countof(argv), argv);
 }

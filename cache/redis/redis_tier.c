@@ -166,6 +166,13 @@ static struct entry *read_value(struct redis_tier *tier, struct key *key, const 
 	const struct stored_clock clock = { now_us, clock_wall_us() };
 	struct entry *entry = NULL;
 	struct slice value = { reply->str, reply->len };
+	if (!value.len)
+		return NULL;
+	if (value.len > tier->settings->max_value_bytes) {
+		count_skip(tier, REDIS_SKIP_TOO_LARGE);
+		send_remove(tier, key->digest, now_us);
+		return NULL;
+	}
 	enum stored_fault fault =
 		seal_take(tier->settings, &value) ? stored_value_decode(value, key, &clock, &entry) : STORED_FOREIGN;
 	switch (fault) {

@@ -257,7 +257,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("cache.redis.in_flight", COUNT, config, generation.redis_options.in_flight, "", 16, 65536, "8192", NULL,                \
 	  "Commands without a reply, per worker; more wait their turn, within `timeout`.")                                       \
 	V("cache.redis.max_value", SIZE, config, generation.redis_options.max_value_bytes, "bytes", 1024, B_MIB(16), "1MiB", NULL,\
-	  "The longest value that is stored, after compression.")                                                      \
+	  "The longest value that is stored, or read, after compression.")                                             \
 	V("cache.redis.compress", SIZE, config, generation.redis_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,      \
 	  "Answers from this length on are compressed (LZ4); 0: none.")                                                \
 	V("cache.redis.tracking", BOOL, config, generation.redis_options.tracking, "", 0, 0, "true", NULL,                        \

@@ -6,6 +6,7 @@ import re
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -66,6 +67,10 @@ def detail(reply):
 
 def errors(gateway, reason):
     return gateway.metrics().sum("redis_errors_total", reason=reason)
+
+
+def output_bytes(redis):
+    return int(re.search(rb"total_net_output_bytes:(\d+)", redis.ask("INFO", "stats"))[1])
 
 
 # ---- what it is for ----
@@ -205,7 +210,7 @@ def test_calls_that_come_during_the_look_up_share_it(start, fake, provider, toge
     gate = threading.Event()
 
     def hold_gets(words):
-        if words[0] == b"GET":
+        if words[0] == b"GETRANGE":
             gate.wait(5)
         return polite(words)
 
@@ -216,11 +221,11 @@ def test_calls_that_come_during_the_look_up_share_it(start, fake, provider, toge
     replies = together(lambda number: gateway.call("cached", {"q": 1}), range(8))
     assert {reply.status for reply in replies} == {200}
     assert len(provider.calls) == 1
-    assert sum(words[0] == b"GET" for words in server.commands) == 1
+    assert sum(words[0] == b"GETRANGE" for words in server.commands) == 1
 
 
 def test_a_call_in_a_hurry_leaves_the_look_up(start, fake, provider):
-    server = fake(lambda words: None if words[0] == b"GET" else polite(words))
+    server = fake(lambda words: None if words[0] == b"GETRANGE" else polite(words))
     gateway = up(start(tier(server.url, tracking=False)))
     reply = gateway.call("cached", x_request_timeout_ms="100")
     assert (reply.status, json.loads(reply.body)["code"]) == (504, "deadline_exceeded")
@@ -325,11 +330,11 @@ def test_read_only(start, redis, run_redis, provider):
     (b"-NOPERM this user has no permissions\r\n", "auth"),
     (b"-ERR unknown\r\n", "refused"),
     (b":7\r\n", "protocol"), (b"*1\r\n$1\r\nx\r\n", "protocol"), (b"!!!!\r\n", "protocol"),
-    (b"$5\r\nhello\r\n", "foreign"), (b"$0\r\n\r\n", "foreign"), (b"$6\r\njitney\r\n", "damaged"),
+    (b"$5\r\nhello\r\n", "foreign"), (b"$6\r\njitney\r\n", "damaged"),
     (b"+OK\r\n+OK\r\n+OK\r\n", "protocol"),
 ])
 def test_lying(start, fake, provider, reply, reason):
-    server = fake(lambda words: reply if words[0] in (b"GET", b"SET") else polite(words))
+    server = fake(lambda words: reply if words[0] in (b"GETRANGE", b"SET") else polite(words))
     gateway = start(tier(server.url, tracking=False))
     until(lambda: gateway.metrics().sum("redis_connects_total") >= 2, "connected once")
     calls_go_on(gateway, provider)
@@ -382,7 +387,7 @@ def test_slow(start, fake, provider):
 # ---- damaged values ----
 
 def damage(value):
-    yield "empty", b""
+    yield "one byte", b"j"
     yield "cut in the head", value[:50]
     yield "cut by one", value[:-1]
     yield "one more byte", value + b"x"
@@ -411,6 +416,10 @@ def test_damaged_values_are_misses_and_deleted(start, redis, provider):
         assert len(provider.calls) == before + count, name
         until(lambda: redis.ask("GET", key) not in (wrong, None), f"a good value in place of: {name}")
         assert errors(reader, "damaged") + errors(reader, "foreign") == count, name
+    redis.ask("SET", key, "")                   # as if it were not there
+    assert verdict(reader.call("cached", {"q": 1})) == "miss"
+    until(lambda: redis.ask("GET", key), "a good value in its place")
+    assert errors(reader, "damaged") + errors(reader, "foreign") == len(kinds)
     assert reader.metrics().sum("redis_duration_seconds_count", command="del") == len(kinds)
     # one call's value under another's key: whole, and still not served
     reader.call("cached", {"q": 2})
@@ -431,6 +440,27 @@ def test_what_cannot_be_read_in_time_is_replaced_all_the_same(start, redis, prov
     assert reader.metrics().sum("redis_breaker_open_workers") == 1
     redis.thaw()
     until(lambda: redis.ask("GET", key) != b"of a stranger", "it has made room")
+
+
+@pytest.mark.parametrize("lease", ["2s", "0ms"])
+def test_a_strangers_value_of_any_size_harms_nobody_elses_look_up(start, redis, provider, lease):
+    """It is not read whole: what is longer than max_value was stored by none of us."""
+    writer = up(start({**tier(redis.url), "workers": 1}))
+    writer.call("cached", {"q": 0})
+    key = stored(redis)[0]
+    for q in range(1, 21):
+        writer.call("cached", {"q": q})
+    stored(redis, 21)
+    redis.ask("SETRANGE", key, 70 << 20, "of a stranger")
+    reader = up(start({"workers": 1, "cache": {"memory": {"size": 0}, **tier(redis.url, lease=lease)["cache"]}}))
+    connects, sent = reader.metrics().sum("redis_connects_total"), output_bytes(redis)
+    with ThreadPoolExecutor(21) as pool:
+        replies = list(pool.map(lambda q: reader.call("cached", {"q": q}), range(21)))
+    assert [verdict(reply) for reply in replies] == ["miss"] + 20 * ["hit"]
+    assert reader.metrics().sum("redis_connects_total") == connects
+    until(lambda: int(redis.ask("STRLEN", key)) < 1 << 20, "the fetched one is there")
+    assert output_bytes(redis) - sent < 4 << 20
+    assert verdict(reader.call("cached", {"q": 0})) == "hit"
 
 
 # ---- where it is ----

@@ -138,6 +138,6 @@ class FakeRedis:
 def polite(words):
     """What a healthy, empty Redis says."""
     word = words[0].upper()
-    return {b"GET": b"$-1\r\n", b"DEL": b":0\r\n", b"PING": b"+PONG\r\n"}.get(word, b"+OK\r\n")
+    return {b"GETRANGE": b"$0\r\n\r\n", b"DEL": b":0\r\n", b"PING": b"+PONG\r\n"}.get(word, b"+OK\r\n")
 
 
