@@ -43,10 +43,20 @@ static inline uint64_t random_mix(uint64_t number)
 	return number ^ (number >> 31);
 }
 
-/* An id: none comes twice within 2^64, and none tells how many there were. */
+/* An id: none comes twice within 2^64. Who has two of them can tell how many there were between, and which comes next. */
 static inline uint64_t random_id(uint64_t *state)
 {
 	return random_mix(*state += RANDOM_STEP);
+}
+
+/* Ids that strangers see: the same, and without the key none tells of others. Both from getrandom. */
+struct random_ids {
+	uint64_t state, key;
+};
+
+static inline uint64_t random_ids_next(struct random_ids *ids)
+{
+	return random_mix(random_id(&ids->state) ^ ids->key);
 }
 
 #endif

@@ -29,9 +29,9 @@ struct slow_line {
 
 struct trace_book {
 	struct exporter *exporter;
-	uint64_t random;    /* of random_id: ids need no secrecy, but no two may be equal */
-	uint64_t threshold; /* numbers below it are kept */
-	bool all;           /* every call is */
+	struct random_ids ids; /* for traces and spans, of which providers are told */
+	uint64_t threshold;    /* numbers below it are kept */
+	bool all;              /* every call is */
 	size_t tools;
 	struct slow_line slow[]; /* by tool's metrics label */
 };
@@ -39,7 +39,7 @@ struct trace_book {
 struct trace_book *trace_book_new(struct exporter *exporter, size_t tools)
 {
 	struct trace_book *book = calloc(1, sizeof *book + tools * sizeof book->slow[0]);
-	if (!book || getrandom(&book->random, sizeof book->random, 0) < 0) {
+	if (!book || getrandom(&book->ids, sizeof book->ids, 0) < 0) {
 		free(book);
 		return NULL;
 	}
@@ -66,7 +66,7 @@ void trace_book_free(struct trace_book *book)
 /* Any number but 0. */
 static uint64_t draw_number(struct trace_book *book)
 {
-	uint64_t number = random_id(&book->random);
+	uint64_t number = random_ids_next(&book->ids);
 	return number ? number : 1;
 }
 

@@ -63,7 +63,7 @@ void request_recycle(struct http *http, struct http_request *http_request)
 
 void request_id_new(struct http *http, char id[REQUEST_ID_BYTES])
 {
-	uint64_t number = random_id(&http->next_id);
+	uint64_t number = random_ids_next(&http->ids);
 	for (size_t i = 0; i < 16; i++) /* not printf: every request has one */
 		id[i] = "0123456789abcdef"[number >> (60 - 4 * i) & 15];
 	id[16] = '\0';
@@ -448,8 +448,8 @@ static struct http *http_new(const struct http_settings *settings, struct http_s
 	TAILQ_INIT(&http->resume);
 	TAILQ_INIT(&http->lingering);
 	TAILQ_INIT(&http->recycled);
-	if (getrandom(&http->next_id, sizeof http->next_id, 0) != sizeof http->next_id)
-		http->next_id = clock_wall_us() ^ (uint64_t)(uintptr_t)http;
+	if (getrandom(&http->ids, sizeof http->ids, 0) != sizeof http->ids)
+		http->ids = (struct random_ids){ clock_wall_us(), (uint64_t)(uintptr_t)http };
 	return http;
 }
 

@@ -33,6 +33,7 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
+#include "base/random.h"
 #include "gateway/http/guard.h"
 #include "gateway/http/http.h"
 
@@ -164,7 +165,7 @@ struct http {
 	struct http_requests recycled;
 	size_t recycled_count;
 	size_t busy;
-	uint64_t next_id; /* for X-Request-Id */
+	struct random_ids ids; /* for X-Request-Id */
 	/* held_bytes.c: what the gauges do not show yet */
 	int64_t held_moved, reply_moved;
 };

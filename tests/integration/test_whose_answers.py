@@ -173,3 +173,48 @@ def test_json_that_is_none_is_never_kept_nor_put_into_another_document(start, pr
         assert reply.json()["results"][0]["status"] == 502, reply
     provider.behaviour = lambda delivery, wire: wire.answer({"good": 1})
     assert gateway.call("read", {"n": 1}).json() == {"good": 1}
+
+
+# ---- what an id tells ----
+
+WHOLE, FIRST, SECOND = 1 << 64, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb
+
+
+def mixed(number):
+    """random_mix (base/random.h)."""
+    number = (number ^ number >> 30) * FIRST % WHOLE
+    number = (number ^ number >> 27) * SECOND % WHOLE
+    return number ^ number >> 31
+
+
+def unmixed(number):
+    """What it was made of: the function keeps no secret."""
+    def unshifted(value, by):
+        found = value
+        for _ in range(64 // by):
+            found = value ^ found >> by
+        return found
+
+    number = unshifted(number, 31) * pow(SECOND, -1, WHOLE) % WHOLE
+    number = unshifted(number, 27) * pow(FIRST, -1, WHOLE) % WHOLE
+    return unshifted(number, 30)
+
+
+def between(first, second):
+    """How many steps lie between two ids, if they are steps of a sequence."""
+    return (unmixed(second) - unmixed(first)) * pow(0x9e3779b97f4a7c15, -1, WHOLE) % WHOLE
+
+
+def test_ids_do_not_tell_how_much_others_ask(start, provider):
+    assert between(mixed(5), mixed(5 + 8 * 0x9e3779b97f4a7c15 % WHOLE)) == 8
+    gateway = start({"workers": 1, "tracing": {"otlp": {"endpoint": "http://127.0.0.1:9", "sample": "100%"}}})
+
+    def ids():
+        reply = gateway.call("echo", {"q": 1})
+        return [int(reply.header("x-request-id"), 16), int(provider.deliveries[-1].headers["traceparent"].split("-")[1][:16], 16)]
+
+    first = ids()
+    for _ in range(7):
+        gateway.call("echo", {"q": 1})
+    for one, other in zip(first, ids()):
+        assert between(one, other) > 1000
