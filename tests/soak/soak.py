@@ -288,7 +288,7 @@ class Soak:
     async def ask_once(self, client, dice, who, headers, ask, seconds=ANSWER_SECONDS):
         """What an agent does, and how it may end: within so many seconds."""
         try:
-            await asyncio.wait_for(ask(client, dice, who, headers), seconds)
+            await self.pulse.within(seconds, ask(client, dice, who, headers))
         except Gone:
             client.close(dice.random() < 0.5)
         except (asyncio.IncompleteReadError, ConnectionError) as ended:
@@ -347,7 +347,7 @@ class Soak:
         self.round += 1
         self.end = time.monotonic() + seconds
         seen = [self.gateway.resident_bytes()]
-        todo = [*(self.agent(n) for n in range(options.agents)), *chaos.tasks(self), self.watch_memory(seen), self.pulse.beat(self)]
+        todo = [*(self.agent(n) for n in range(options.agents)), *chaos.tasks(self), self.watch_memory(seen)]
         if redis:
             todo.append(self.disturb_redis(redis))
         tasks = [asyncio.create_task(each) for each in todo]
@@ -459,6 +459,7 @@ class Soak:
             # these clients may be kept from the processor for long between connecting and asking
             "limits": {"header_timeout": "60s"}, "trusted_proxies": ["127.0.0.1"], "identity": {"tenant_header": "X-Tenant"}, "cache": cache,
             "upstreams": upstreams(port, directory, self.seed), "tools": tools()})
+        beat = asyncio.create_task(self.pulse.beat())
         try:
             await asyncio.to_thread(self.gateway.start)
             await self.every_tool_works()
@@ -478,6 +479,7 @@ class Soak:
             self.judge_log()
             return grown, fds
         finally:
+            beat.cancel()
             self.gateway.kill()
             if redis:
                 redis.kill()

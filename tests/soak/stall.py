@@ -21,16 +21,39 @@ class Pulse:
 
     def __init__(self):
         self.late = collections.deque()     # (when, by how many seconds), beats that were late by more than themselves
+        self.stood = 0                      # seconds of all of them
+        self.due = float("inf")             # of the beat under way
 
-    async def beat(self, soak):
-        while soak.goes_on():
-            due = time.monotonic() + BEAT_SECONDS
+    def note(self):
+        """What the beat under way is late by so far. It beats on from now."""
+        now = time.monotonic()
+        if now - self.due > BEAT_SECONDS:
+            self.late.append((now, now - self.due))
+            self.stood += now - self.due
+        while self.late and self.late[0][0] < now - KEPT_SECONDS:
+            self.late.popleft()
+        self.due = now + BEAT_SECONDS
+
+    async def beat(self):
+        """Until it is cancelled: answers are awaited beyond the end of a round."""
+        while True:
+            self.due = time.monotonic() + BEAT_SECONDS
             await asyncio.sleep(BEAT_SECONDS)
-            now = time.monotonic()
-            if now - due > BEAT_SECONDS:
-                self.late.append((now, now - due))
-            while self.late and self.late[0][0] < now - KEPT_SECONDS:
-                self.late.popleft()
+            self.note()
+
+    async def within(self, seconds, what):
+        """What `what` returns. TimeoutError: not within so many seconds; those in which this process stood still do not count."""
+        task = asyncio.ensure_future(what)
+        stood, left = self.stood, seconds
+        try:
+            while not (await asyncio.wait({task}, timeout=left))[0]:
+                self.note()
+                stood, left = self.stood, self.stood - stood
+                if left <= 0:
+                    raise asyncio.TimeoutError
+            return task.result()
+        finally:
+            task.cancel()
 
     def told(self, seconds):
         late = [by for when, by in self.late if when > time.monotonic() - seconds]
