@@ -297,12 +297,18 @@ def test_h2load(gateway, tmp_path):
     assert re.search(r"1000 succeeded, 0 failed, 0 errored", output), output
 
 
-def test_a_half_closed_client_does_no_harm(gateway):
+def test_a_half_closed_client_does_no_harm(gateway, provider):
+    """front F15: it has left (docs/api.md). Nothing of it stays, though the provider has not answered and the client has not closed."""
+    provider.hold()
     with gateway.connect() as connection:
         connection.send(CALL)
+        provider.until_deliveries(1)
         connection.socket.shutdown(socket.SHUT_WR)
-        connection.rest()
-    gateway.until_metric("in_flight_requests", 0)
+        gateway.until_metric("in_flight_requests", 0)
+        assert connection.rest() == b""
+        gateway.until_metric("connections", 1)      # who asks
+    assert gateway.metrics().sum("clients_gone_total") == 1
+    provider.release()
     assert gateway.call("echo").status == 200
 
 
