@@ -2,6 +2,7 @@
 /* answer.c: how one call ended, with its bytes. */
 #include "base/answer.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,11 @@ struct answer *answer_no_memory(void)
 	return answer_ref(&out_of_memory);
 }
 
-enum { HUGE_PAGE = 2 << 20, HUGE_FROM_BYTES = 2 * HUGE_PAGE };
+enum {
+	HUGE_PAGE = 2 << 20,
+	HUGE_FROM_BYTES = 2 * HUGE_PAGE,
+	SHARED_FROM_BYTES = 1 << 20 /* a body that is shorter is soon copied */
+};
 
 /* What is written next is megabytes: the kernel hands them out by 4 KiB, at a microsecond or two each, unless it is told. Only
  * pages that lie in it whole, so that nothing more is held. */
@@ -95,6 +100,35 @@ struct answer *answer_result(struct slice body, bool json, const char *content_t
 	return answer;
 }
 
+/* Where `part` lies within `whole`, or SIZE_MAX. */
+static size_t offset_within(struct slice whole, struct slice part)
+{
+	uintptr_t start = (uintptr_t)whole.at, at = (uintptr_t)part.at;
+	if (!whole.len || !part.len || at < start || at - start > whole.len || part.len > whole.len - (at - start))
+		return SIZE_MAX;
+	return at - start;
+}
+
+/* So small a part of a store as is not worth a copy may stay in it unused, and uncounted. */
+static bool is_nearly_all(struct slice body, const struct blob *store)
+{
+	return body.len >= SHARED_FROM_BYTES && store->len - body.len <= store->len / 16;
+}
+
+struct answer *answer_result_in(struct blob *store, struct slice body, bool json, const char *content_type)
+{
+	if (!store || !is_nearly_all(body, store))
+		return answer_result(body, json, content_type);
+	struct answer *answer = answer_result((struct slice){ NULL, 0 }, json, content_type);
+	if (!answer)
+		return NULL;
+	assert(offset_within(blob_slice(store), body) != SIZE_MAX);
+	answer->store = blob_ref(store);
+	answer->stored = body.at;
+	answer->body_len = body.len;
+	return answer;
+}
+
 static void set_detail(struct answer *answer, const char *format, va_list args) PRINTF_LIKE(2, 0);
 
 /* Cut at a character's border. */
@@ -144,15 +178,6 @@ struct answer *answer_upstream_error(enum outcome outcome, unsigned upstream_sta
 	return answer;
 }
 
-/* Where `part` lies within `whole`, or SIZE_MAX. */
-static size_t offset_within(struct slice whole, struct slice part)
-{
-	uintptr_t start = (uintptr_t)whole.at, at = (uintptr_t)part.at;
-	if (!whole.len || !part.len || at < start || at - start > whole.len || part.len > whole.len - (at - start))
-		return SIZE_MAX;
-	return at - start;
-}
-
 struct answer *answer_mcp(enum outcome outcome, struct slice full, struct slice body, bool json,
 			  const char *content_type, const char *format, ...)
 {
@@ -199,7 +224,7 @@ uint64_t answer_tag(struct answer *answer)
 	if (tag)
 		return tag;
 	uint64_t type = XXH3_64bits(answer->content_type, strlen(answer->content_type));
-	tag = XXH3_64bits_withSeed(answer->bytes + answer->body_at, answer->body_len, type);
+	tag = XXH3_64bits_withSeed(answer_bytes(answer) + answer->body_at, answer->body_len, type);
 	tag += tag == 0;
 	atomic_store_explicit(&answer->tag, tag, memory_order_relaxed); /* two who write, write the same */
 	return tag;
@@ -213,6 +238,8 @@ struct answer *answer_ref(struct answer *answer)
 
 void answer_unref(struct answer *answer)
 {
-	if (answer && atomic_fetch_sub_explicit(&answer->refs, 1, memory_order_acq_rel) == 1)
-		free(answer);
+	if (!answer || atomic_fetch_sub_explicit(&answer->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	blob_unref(answer->store);
+	free(answer);
 }

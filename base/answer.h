@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/blob.h"
 #include "base/compiler.h"
 #include "base/outcome.h"
 #include "base/slice.h"
@@ -37,11 +38,17 @@ struct answer {
 	char detail[ANSWER_DETAIL_BYTES];     /* for people: what, where, what to do. "" when OK. UTF-8 */
 	size_t body_at, body_len;             /* answer_body */
 	size_t full_len;                      /* answer_full */
+	struct blob *store;                   /* NULL, or what holds its bytes in place of `bytes`: answer_result_in */
+	const char *stored;                   /* where in `store` */
 	char bytes[];                         /* the full form if there is one, then the body if it is no part of it */
 };
 
 /* A result. `body` is copied; json as above; content_type NULL means application/json. NULL when out of memory. */
 struct answer *answer_result(struct slice body, bool json, const char *content_type) MUST_CHECK;
+
+/* The same for a body that lies in `store`, whose bytes up to the body's end are never changed again. One that is large and
+ * nearly all of it stays there, and the answer has a reference to the store; else it is copied. NULL as store: copied. */
+struct answer *answer_result_in(struct blob *store, struct slice body, bool json, const char *content_type) MUST_CHECK;
 
 /*
  * What an MCP server answered (CallToolResult of every MCP revision): `full` is the result object as it came, `body`
@@ -76,15 +83,20 @@ void answer_unref(struct answer *answer);
  * time it takes to read the body; whoever stores an answer asks first. Any thread. */
 uint64_t answer_tag(struct answer *answer);
 
+/* answer_held_bytes bytes, less the NUL, which may be missing. */
+static inline const char *answer_bytes(const struct answer *answer)
+{
+	return answer->store ? answer->stored : answer->bytes;
+}
 /* OK: the result for REST callers, byte for byte. Else: what the provider said, if json (may be empty). */
 static inline struct slice answer_body(const struct answer *answer)
 {
-	return (struct slice){ answer->bytes + answer->body_at, answer->body_len };
+	return (struct slice){ answer_bytes(answer) + answer->body_at, answer->body_len };
 }
 /* The MCP result object the answer came as, for MCP callers; empty: it came as none. */
 static inline struct slice answer_full(const struct answer *answer)
 {
-	return (struct slice){ answer->bytes, answer->full_len };
+	return (struct slice){ answer_bytes(answer), answer->full_len };
 }
 /* What its Retry-After is to say, seconds; 0: it has none. Whoever is turned away for now (429, 503) is always told when to
  * come again. */

@@ -25,6 +25,26 @@ void buf_reset(struct buf *buf)
 	buf->failed = false;
 }
 
+/* The store with room for so many bytes; NULL: no memory, and it is as it was. */
+static struct blob *stretched(const struct buf *buf, size_t bytes)
+{
+	struct blob *store = buf->store;
+	if (!store || atomic_load_explicit(&store->refs, memory_order_relaxed) == 1) {
+		struct blob *longer = realloc(store, sizeof *store + bytes + 1);
+		if (!store && longer) {
+			atomic_init(&longer->refs, 1);
+			atomic_init(&longer->takers, 0);
+		}
+		return longer;
+	}
+	struct blob *own = blob_alloc(bytes); /* who shares it has slices of it */
+	if (!own)
+		return NULL;
+	memcpy(own->bytes, store->bytes, buf->len);
+	blob_unref(store);
+	return own;
+}
+
 bool buf_grow(struct buf *buf, size_t more)
 {
 	if (buf->failed)
@@ -44,14 +64,10 @@ bool buf_grow(struct buf *buf, size_t more)
 		grown = buf->max;
 	struct blob *store = NULL;
 	if (grown < SIZE_MAX - sizeof *store) /* a max of SIZE_MAX must not wrap around to a small piece */
-		store = realloc(buf->store, sizeof *store + grown + 1);
+		store = stretched(buf, grown);
 	if (!store) {
 		buf->failed = true;
 		return false;
-	}
-	if (!buf->store) {
-		atomic_init(&store->refs, 1);
-		atomic_init(&store->takers, 0);
 	}
 	store->len = grown;
 	buf->store = store;

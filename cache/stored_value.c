@@ -117,7 +117,7 @@ bool stored_value_encode(const struct entry *entry, size_t compress_bytes, const
 			 struct buf *out)
 {
 	const struct answer *answer = entry->answer;
-	struct slice held = { answer->bytes, answer_held_bytes(answer) - 1 };
+	struct slice held = { answer_bytes(answer), answer_held_bytes(answer) - 1 };
 	if (entry->key->len > PLAIN_BYTES_MAX || held.len > PLAIN_BYTES_MAX)
 		return false;
 	struct head head = head_of(entry, clock);

@@ -235,7 +235,7 @@ struct answer *tracker_result(const struct answer_tracker *tracker, struct slice
 {
 	const struct slice sound = tracker->sound;
 	assert(value.len && value.at >= sound.at && value.at + value.len <= sound.at + sound.len);
-	return answer_result(value, true, NULL);
+	return answer_result_in(tracker->base.store, value, true, NULL);
 }
 
 struct answer *tracker_made(const struct buf *made)

@@ -99,6 +99,7 @@ struct dialect_decoder {
 	unsigned status;        /* HTTP; 0 until head */
 	uint32_t retry_after_s; /* 0: none */
 	size_t kept_bytes;      /* of the answer that it keeps beside the body: its owner counts them after each feed */
+	struct blob *store;     /* what the body of this feed or finish lies in, which answers may share; or NULL */
 };
 
 struct dialect {

@@ -526,13 +526,13 @@ static struct answer *result_answer(struct rest_decoder *decoder, struct slice b
 	if (body.len == 0)
 		return empty_answer(decoder);
 	if (decoder->typed && !decoder->json)
-		return answer_result(body, false, decoder->type);
+		return answer_result_in(decoder->base.store, body, false, decoder->type);
 	if (json_check_ahead(&decoder->ahead, body, 0, decoder->json_depth, NULL, &fault))
-		return answer_result(body, true, NULL);
+		return answer_result_in(decoder->base.store, body, true, NULL);
 	if (fault.out_of_memory)
 		return NULL;
 	if (!decoder->typed)
-		return answer_result(body, false, decoder->type);
+		return answer_result_in(decoder->base.store, body, false, decoder->type);
 	return broken_answer(decoder, &fault);
 }
 

@@ -258,6 +258,7 @@ void answers_finish(struct attempt *attempt)
 	request->delivering = true;
 	answers_give_head(attempt);
 	request->finishing = true;
+	attempt->decoder->store = request->endless ? NULL : attempt->exchange.answer.store;
 	enum outcome outcome =
 		attempt->decoder->dialect->finish(attempt->decoder, buf_slice(&attempt->exchange.answer));
 	request->finishing = false;

@@ -326,6 +326,7 @@ static bool feed_decoder(struct attempt *attempt)
 	attempt->fed = answer.len;
 	request->delivering = true;
 	answers_give_head(attempt);
+	attempt->decoder->store = request->endless ? NULL : attempt->exchange.answer.store; /* of a stream bytes go */
 	attempt->fed_up = http_exchange_is_coded(&attempt->exchange) ||
 			  !attempt->decoder->dialect->feed(attempt->decoder, answer);
 	request->delivering = false;

@@ -21,6 +21,7 @@ enum {
 	URL_CHARS = 100,              /* of an URL in a reason, which has 200 bytes */
 	CODE_CHARS = 80,
 	HELD_STEP_BYTES = 16 * 1024, /* answers are counted by so many bytes; one that is smaller is not */
+	LARGE_BYTES = 512 * 1024,    /* an answer that has grown so far */
 	PIECE_BYTES = 256,           /* what looking at a piece takes of a turn, beside its bytes: it may have one */
 	HEAD_BYTES_MAX = 256 * 1024  /* of one exchange; nobody counts them */
 };
@@ -122,6 +123,23 @@ static void drop_answer(struct http_exchange *exchange)
 	buf_fini(&exchange->answer);
 }
 
+/* The last time that a large answer grows it gets room for exactly what its head has announced: little of what it is then
+ * held in is no part of it, and it need not be copied out (answer_result_in). */
+static void expect_rest(struct http_exchange *exchange, size_t more)
+{
+	struct buf *answer = &exchange->answer;
+	size_t room = answer->store ? answer->store->len : 0, wanted = answer->len + more, cap = answer->max;
+	curl_off_t announced = -1;
+	if (room < LARGE_BYTES || wanted <= room)
+		return;
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+	if (announced < (curl_off_t)wanted || (uint64_t)announced > 2 * room || (uint64_t)announced > cap)
+		return;
+	answer->max = (size_t)announced;
+	(void)buf_reserve(answer, answer->max - answer->len); /* whether there was memory: buf_put says it */
+	answer->max = cap;
+}
+
 static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 {
 	struct http_exchange *exchange = exchange_of(context);
@@ -132,6 +150,7 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 		let_go(exchange); /* it goes with this turn, and somebody else's may need the room now */
 		return 0;
 	}
+	expect_rest(exchange, len);
 	buf_put(&exchange->answer, (struct slice){ bytes, len });
 	exchange->no_memory = exchange->answer.failed;
 	if (exchange->no_memory)

@@ -259,9 +259,61 @@ static void a_large_answer_asks_for_huge_pages(void **state)
 	free(text);
 }
 
+/* A copy of 15 MiB is 15 ms of a turn on a busy machine. */
+static void a_result_that_is_nearly_all_of_a_store_stays_in_it(void **state)
+{
+	enum { BYTES = 2 << 20, BEFORE = 40 };
+	(void)state;
+	struct blob *store = blob_alloc(BYTES);
+	assert_non_null(store);
+	memset(store->bytes, 'x', BYTES);
+	const struct slice body = { store->bytes + BEFORE, BYTES - BEFORE - 1 };
+	struct answer *answer = answer_result_in(store, body, true, NULL), *copied = answer_result(body, true, NULL);
+	assert_int_equal(atomic_load(&store->refs), 2);
+	blob_unref(store);
+	assert_ptr_equal(answer_body(answer).at, body.at);
+	assert_int_equal(answer_body(answer).len, body.len);
+	assert_int_equal(answer_full(answer).len, 0);
+	assert_int_equal(answer_held_bytes(answer), answer_held_bytes(copied));
+	assert_true(answer_tag(answer) == answer_tag(copied));
+	assert_string_equal(answer->content_type, "application/json");
+	assert_true(answer->json && answer->outcome == OUTCOME_OK);
+	assert_true(slice_equal(answer_body(answer), answer_body(copied)));
+	answer_unref(copied);
+	answer_unref(answer);
+}
+
+/* What holds much else would keep that too. */
+static void a_result_that_is_small_or_but_a_part_of_a_store_is_copied(void **state)
+{
+	enum { BYTES = 2 << 20 };
+	(void)state;
+	struct blob *large = blob_alloc(BYTES), *small = blob_alloc(1000);
+	assert_true(large && small);
+	memset(large->bytes, 'x', BYTES);
+	memset(small->bytes, 'x', 1000);
+	const struct {
+		struct blob *store;
+		size_t len;
+	} cases[] = { { large, BYTES - BYTES / 15 }, { small, 1000 }, { NULL, BYTES } };
+	for (size_t i = 0; i < countof(cases); i++) {
+		const struct slice body = { cases[i].store ? cases[i].store->bytes : large->bytes, cases[i].len };
+		struct answer *answer = answer_result_in(cases[i].store, body, false, "text/plain");
+		assert_ptr_not_equal(answer_body(answer).at, body.at);
+		assert_true(slice_equal(answer_body(answer), body));
+		assert_string_equal(answer->content_type, "text/plain");
+		answer_unref(answer);
+		assert_int_equal(atomic_load(&large->refs), 1);
+	}
+	blob_unref(large);
+	blob_unref(small);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_result_that_is_nearly_all_of_a_store_stays_in_it),
+		cmocka_unit_test(a_result_that_is_small_or_but_a_part_of_a_store_is_copied),
 		cmocka_unit_test(a_result_keeps_its_bytes),
 		cmocka_unit_test(a_content_type_is_kept_or_replaced_when_too_long),
 		cmocka_unit_test(an_upstream_error_carries_what_the_provider_said),

@@ -237,6 +237,26 @@ static void slices_compare_by_bytes_and_print_within_bounds(void **state)
 }
 
 /* Memory comes with whatever was in it: a reply whose blob is counted as taken already is never counted. */
+static void what_is_shared_of_it_is_not_changed(void **state)
+{
+	struct buf buf = BUF_INIT(SIZE_MAX / 4);
+	(void)state;
+	buf_put_text(&buf, "shared");
+	struct blob *store = blob_ref(buf.store);
+	size_t room = store->len;
+	for (size_t i = 0; i < 2 * room; i++)
+		buf_put_char(&buf, 'x'); /* in what is left of it, and then elsewhere */
+	assert_ptr_not_equal(buf.store, store);
+	assert_int_equal(buf.len, strlen("shared") + 2 * room);
+	assert_memory_equal(buf.store->bytes, "sharedxx", 8);
+	assert_int_equal(atomic_load(&buf.store->refs), 1);
+	assert_int_equal(atomic_load(&store->refs), 1); /* ours */
+	assert_int_equal(store->len, room);
+	assert_memory_equal(store->bytes, "sharedxx", 8);
+	blob_unref(store);
+	buf_fini(&buf);
+}
+
 static void the_blob_it_makes_has_no_takers(void **state)
 {
 	(void)state;
@@ -265,6 +285,7 @@ int main(void)
 		cmocka_unit_test(a_mostly_empty_blob_is_trimmed_or_kept_when_memory_is_out),
 		cmocka_unit_test(a_blob_made_by_a_buffer_has_no_takers),
 		cmocka_unit_test(any_allocation_may_fail),
+		cmocka_unit_test(what_is_shared_of_it_is_not_changed),
 		cmocka_unit_test(the_blob_it_makes_has_no_takers),
 		cmocka_unit_test(slices_compare_by_bytes_and_print_within_bounds),
 	};

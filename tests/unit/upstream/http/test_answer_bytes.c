@@ -191,9 +191,55 @@ static void test_what_has_no_room_is_refused(void **state)
 	provider_stop(provider);
 }
 
+/* Whole at once: twice as long as an answer must be to stay where it has come. */
+static enum provider_then answer_at_length(struct provider_request *request)
+{
+	enum { LONG = 2 << 20 };
+	uint64_t id = 0;
+	char *text = malloc(LONG + 1);
+	assert_non_null(text);
+	memset(text, 'x', LONG);
+	text[LONG] = '\0';
+	read_ids(request->body, &id, 1);
+	char head[80];
+	int len = snprintf(head, sizeof head, "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":\"", (unsigned long long)id);
+	provider_write(request,
+		       "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s%s\"}",
+		       (size_t)len + LONG + 2, head, text);
+	free(text);
+	return PROVIDER_KEEP;
+}
+
+/* To copy it all would be the longest part of a turn. The next one has memory of its own. */
+static void test_a_long_answer_stays_where_it_has_come(void **state)
+{
+	struct world world;
+	static struct completion completions[2];
+	struct provider *provider = prepare_with(&world, &dialect_jsonrpc, answer_at_length, NULL);
+	(void)state;
+	world.settings.answer_bytes = 4 << 20;
+	world_open(&world);
+	for (size_t i = 0; i < countof(completions); i++) {
+		call_once(&world, &completions[i], true);
+		const struct answer *answer = completions[i].answers[0];
+		assert_int_equal(answer->outcome, OUTCOME_OK);
+		assert_non_null(answer->store);
+		assert_int_equal(answer_body(answer).len, (2 << 20) + 2);
+		assert_memory_equal(answer_body(answer).at, "\"xxx", 4);
+	}
+	for (size_t i = 0; i < countof(completions); i++) {
+		struct slice body = answer_body(completions[i].answers[0]);
+		assert_memory_equal(body.at + body.len - 4, "xxx\"", 4);
+		completion_fini(&completions[i]);
+	}
+	world_fini(&world);
+	provider_stop(provider);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_long_answer_stays_where_it_has_come),
 		cmocka_unit_test(test_a_turn_looks_at_few),
 		cmocka_unit_test(test_a_turn_takes_few_pieces),
 		cmocka_unit_test(test_what_has_no_room_is_refused),
