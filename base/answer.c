@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -28,22 +27,7 @@ struct answer *answer_no_memory(void)
 	return answer_ref(&out_of_memory);
 }
 
-enum {
-	HUGE_PAGE = 2 << 20,
-	HUGE_FROM_BYTES = 2 * HUGE_PAGE,
-	SHARED_FROM_BYTES = 1 << 20 /* a body that is shorter is soon copied */
-};
-
-/* What is written next is megabytes: the kernel hands them out by 4 KiB, at a microsecond or two each, unless it is told. Only
- * pages that lie in it whole, so that nothing more is held. */
-static void expect_much(void *at, size_t bytes)
-{
-	if (bytes < HUGE_FROM_BYTES)
-		return;
-	uintptr_t begin = ((uintptr_t)at + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-	uintptr_t end = ((uintptr_t)at + bytes) / HUGE_PAGE * HUGE_PAGE;
-	madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a wish: no kernel has to grant it */
-}
+enum { SHARED_FROM_BYTES = 1 << 20 /* a body that is shorter is soon copied */ };
 
 /* Room for `held` bytes and a NUL behind them. */
 static struct answer *answer_alloc(enum outcome outcome, size_t held)
@@ -53,7 +37,7 @@ static struct answer *answer_alloc(enum outcome outcome, size_t held)
 	struct answer *answer = malloc(sizeof *answer + held + 1);
 	if (!answer)
 		return NULL;
-	expect_much(answer, sizeof *answer + held);
+	blob_expect_much(answer, sizeof *answer + held);
 	memset(answer, 0, sizeof *answer);
 	atomic_init(&answer->refs, 1);
 	answer->outcome = outcome;

@@ -4,6 +4,18 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20, HUGE_FROM_BYTES = 2 * HUGE_PAGE };
+
+void blob_expect_much(void *at, size_t bytes)
+{
+	if (bytes < HUGE_FROM_BYTES)
+		return;
+	uintptr_t begin = ((uintptr_t)at + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+	uintptr_t end = ((uintptr_t)at + bytes) / HUGE_PAGE * HUGE_PAGE;
+	madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a wish: no kernel has to grant it */
+}
 
 struct blob *blob_alloc(size_t len)
 {
@@ -15,6 +27,7 @@ struct blob *blob_alloc(size_t len)
 	atomic_init(&blob->refs, 1);
 	atomic_init(&blob->takers, 0);
 	blob->len = len;
+	blob_expect_much(blob, sizeof *blob + len);
 	blob->bytes[len] = '\0';
 	return blob;
 }

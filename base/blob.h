@@ -27,6 +27,10 @@ struct blob *blob_ref(struct blob *blob);
 /* One reference less; frees at the last. NULL is allowed. Any thread. */
 void blob_unref(struct blob *blob);
 
+/* What is written next, `bytes` at `at`, is megabytes: the kernel hands them out by 4 KiB, at a microsecond or two each, unless
+ * it is told. Only pages that lie in it whole, so that nothing more is held; a few megabytes are not worth it. */
+void blob_expect_much(void *at, size_t bytes);
+
 /* Its bytes, as long as the reference is held; NULL and 0 for NULL. */
 static inline struct slice blob_slice(const struct blob *blob)
 {

@@ -6,7 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FIRST_BYTES = 120 }; /* with the blob's header: one small malloc class */
+enum {
+	FIRST_BYTES = 120, /* with the blob's header: one small malloc class */
+	LARGE_BYTES = 4 << 20
+};
 
 void buf_init(struct buf *buf, size_t max_bytes)
 {
@@ -25,11 +28,13 @@ void buf_reset(struct buf *buf)
 	buf->failed = false;
 }
 
-/* The store with room for so many bytes; NULL: no memory, and it is as it was. */
+/* The store with room for so many bytes; NULL: no memory, and it is as it was. Who shares it has slices of it, and where much
+ * is to be moved, blob_alloc knows how. */
 static struct blob *stretched(const struct buf *buf, size_t bytes)
 {
 	struct blob *store = buf->store;
-	if (!store || atomic_load_explicit(&store->refs, memory_order_relaxed) == 1) {
+	bool shared = store && atomic_load_explicit(&store->refs, memory_order_relaxed) > 1;
+	if (!shared && bytes < LARGE_BYTES) {
 		struct blob *longer = realloc(store, sizeof *store + bytes + 1);
 		if (!store && longer) {
 			atomic_init(&longer->refs, 1);
@@ -37,10 +42,11 @@ static struct blob *stretched(const struct buf *buf, size_t bytes)
 		}
 		return longer;
 	}
-	struct blob *own = blob_alloc(bytes); /* who shares it has slices of it */
+	struct blob *own = blob_alloc(bytes);
 	if (!own)
 		return NULL;
-	memcpy(own->bytes, store->bytes, buf->len);
+	if (store)
+		memcpy(own->bytes, store->bytes, buf->len);
 	blob_unref(store);
 	return own;
 }

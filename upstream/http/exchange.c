@@ -21,7 +21,7 @@ enum {
 	URL_CHARS = 100,              /* of an URL in a reason, which has 200 bytes */
 	CODE_CHARS = 80,
 	HELD_STEP_BYTES = 16 * 1024, /* answers are counted by so many bytes; one that is smaller is not */
-	LARGE_BYTES = 512 * 1024,    /* an answer that has grown so far */
+	LARGE_BYTES = 512 * 1024,    /* an answer from here on is counted with the room that it has */
 	PIECE_BYTES = 256,           /* what looking at a piece takes of a turn, beside its bytes: it may have one */
 	HEAD_BYTES_MAX = 256 * 1024  /* of one exchange; nobody counts them */
 };
@@ -123,21 +123,48 @@ static void drop_answer(struct http_exchange *exchange)
 	buf_fini(&exchange->answer);
 }
 
-/* The last time that a large answer grows it gets room for exactly what its head has announced: little of what it is then
- * held in is no part of it, and it need not be copied out (answer_result_in). */
-static void expect_rest(struct http_exchange *exchange, size_t more)
+/* Room for exactly so many bytes in all; what is short of memory has failed. */
+static void give_room(struct buf *answer, size_t bytes)
+{
+	size_t cap = answer->max;
+	answer->max = bytes;
+	(void)buf_reserve(answer, bytes - answer->len);
+	answer->max = cap;
+}
+
+/* What its head has announced; 0: nothing, or what it cannot have. */
+static size_t announced_bytes(const struct http_exchange *exchange)
+{
+	curl_off_t announced = -1;
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+	return announced > 0 && (uint64_t)announced <= exchange->answer.max ? (size_t)announced : 0;
+}
+
+/*
+ * Room for more of a large answer, all of it counted, since it may be memory that somebody has used. For the whole if its
+ * head said how long that is: to move megabytes takes most of a turn. Then little of the store is no part of the answer,
+ * either, and it need not be copied out (answer_result_in). Where that is too much, and else, for twice as much.
+ */
+static bool make_large_room(struct http_exchange *exchange, size_t more)
 {
 	struct buf *answer = &exchange->answer;
-	size_t room = answer->store ? answer->store->len : 0, wanted = answer->len + more, cap = answer->max;
-	curl_off_t announced = -1;
-	if (room < LARGE_BYTES || wanted <= room)
-		return;
-	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
-	if (announced < (curl_off_t)wanted || (uint64_t)announced > 2 * room || (uint64_t)announced > cap)
-		return;
-	answer->max = (size_t)announced;
-	(void)buf_reserve(answer, answer->max - answer->len); /* whether there was memory: buf_put says it */
-	answer->max = cap;
+	size_t room = answer->store ? answer->store->len : 0, wanted = answer->len + more;
+	size_t whole = announced_bytes(exchange), twice = room < answer->max / 2 ? 2 * room : answer->max;
+	twice = twice < wanted ? wanted : twice;
+	if (whole < wanted || !make_room(exchange, whole - answer->len))
+		whole = 0;
+	if (!whole && !make_room(exchange, twice - answer->len))
+		return false;
+	give_room(answer, whole ? whole : twice);
+	return true;
+}
+
+static bool make_room_for(struct http_exchange *exchange, size_t more)
+{
+	const struct buf *answer = &exchange->answer;
+	size_t wanted = answer->len + more;
+	bool large = wanted >= LARGE_BYTES && (!answer->store || wanted > answer->store->len);
+	return large ? make_large_room(exchange, more) : make_room(exchange, more);
 }
 
 static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
@@ -145,12 +172,11 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 	struct http_exchange *exchange = exchange_of(context);
 	size_t len = size * count;
 	exchange->too_large = len > exchange->answer.max - exchange->answer.len;
-	exchange->no_room = !exchange->too_large && !make_room(exchange, len);
+	exchange->no_room = !exchange->too_large && !make_room_for(exchange, len);
 	if (exchange->too_large || exchange->no_room) {
 		let_go(exchange); /* it goes with this turn, and somebody else's may need the room now */
 		return 0;
 	}
-	expect_rest(exchange, len);
 	buf_put(&exchange->answer, (struct slice){ bytes, len });
 	exchange->no_memory = exchange->answer.failed;
 	if (exchange->no_memory)

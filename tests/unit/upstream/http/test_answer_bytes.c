@@ -5,7 +5,7 @@
 
 #include "tests/support/upstream_world.h"
 
-enum { LARGE = 600 * 1000, COUNT = 6, LIMIT = 1024 * 1024, PIECES = 2000, IN_PIECES = 24 };
+enum { LARGE = 600 * 1000, COUNT = 6, LIMIT = 1024 * 1024, PIECES = 2000, IN_PIECES = 24, LONG = 2 << 20 };
 
 /* The provider's side: an answer of LARGE bytes, whose last byte waits for provider_release. */
 static atomic_uint held_back, sent_whole;
@@ -191,10 +191,9 @@ static void test_what_has_no_room_is_refused(void **state)
 	provider_stop(provider);
 }
 
-/* Whole at once: twice as long as an answer must be to stay where it has come. */
+/* Twice as long as an answer must be to stay where it has come. The second half waits for provider_release. */
 static enum provider_then answer_at_length(struct provider_request *request)
 {
-	enum { LONG = 2 << 20 };
 	uint64_t id = 0;
 	char *text = malloc(LONG + 1);
 	assert_non_null(text);
@@ -204,13 +203,15 @@ static enum provider_then answer_at_length(struct provider_request *request)
 	char head[80];
 	int len = snprintf(head, sizeof head, "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":\"", (unsigned long long)id);
 	provider_write(request,
-		       "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s%s\"}",
-		       (size_t)len + LONG + 2, head, text);
+		       "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s%.*s",
+		       (size_t)len + LONG + 2, head, LONG / 2, text);
+	provider_hold(request);
+	provider_write(request, "%s\"}", text + LONG / 2);
 	free(text);
 	return PROVIDER_KEEP;
 }
 
-/* To copy it all would be the longest part of a turn. The next one has memory of its own. */
+/* To move and to copy it would be the longest part of a turn. It is counted before it is there: that memory may be used. */
 static void test_a_long_answer_stays_where_it_has_come(void **state)
 {
 	struct world world;
@@ -218,13 +219,19 @@ static void test_a_long_answer_stays_where_it_has_come(void **state)
 	struct provider *provider = prepare_with(&world, &dialect_jsonrpc, answer_at_length, NULL);
 	(void)state;
 	world.settings.answer_bytes = 4 << 20;
+	uint64_t latest_us = clock_now_us() + PATIENCE_US;
 	world_open(&world);
 	for (size_t i = 0; i < countof(completions); i++) {
-		call_once(&world, &completions[i], true);
+		send_many(&world, &completions[i], 1, true, PATIENCE_US);
+		while (gathered(&world) < LONG && go_on(&world, latest_us))
+			continue;
+		assert_false(completions[i].completed);
+		provider_release(provider, 1);
+		wait_completed(&completions[i]);
 		const struct answer *answer = completions[i].answers[0];
 		assert_int_equal(answer->outcome, OUTCOME_OK);
 		assert_non_null(answer->store);
-		assert_int_equal(answer_body(answer).len, (2 << 20) + 2);
+		assert_int_equal(answer_body(answer).len, LONG + 2);
 		assert_memory_equal(answer_body(answer).at, "\"xxx", 4);
 	}
 	for (size_t i = 0; i < countof(completions); i++) {
