@@ -30,7 +30,7 @@ void buf_reset(struct buf *buf)
 
 /* The store with room for so many bytes; NULL: no memory, and it is as it was. Who shares it has slices of it, and where much
  * is to be moved, blob_alloc knows how. */
-static struct blob *stretched(const struct buf *buf, size_t bytes)
+static struct blob *stretch_store(const struct buf *buf, size_t bytes)
 {
 	struct blob *store = buf->store;
 	bool shared = store && atomic_load_explicit(&store->refs, memory_order_relaxed) > 1;
@@ -70,7 +70,7 @@ bool buf_grow(struct buf *buf, size_t more)
 		grown = buf->max;
 	struct blob *store = NULL;
 	if (grown < SIZE_MAX - sizeof *store) /* a max of SIZE_MAX must not wrap around to a small piece */
-		store = stretched(buf, grown);
+		store = stretch_store(buf, grown);
 	if (!store) {
 		buf->failed = true;
 		return false;

@@ -13,7 +13,7 @@
 #include "base/blob.h"
 
 struct buf {
-	struct blob *store; /* NULL until the first byte. What of it is shared is not changed, and the rest goes on in another */
+	struct blob *store; /* NULL until the first byte; if others have it too it is left to them, to grow */
 	size_t len;         /* bytes written; store->len is the capacity until buf_take_blob */
 	size_t max;         /* bytes it may grow to */
 	bool failed;        /* out of memory or over max: all later writes are ignored */
