@@ -21,10 +21,9 @@
  * cleared. */
 enum { BISECTIONS = 4 };
 
-static void init_rates(struct batcher *batcher)
+static void adjust_rates(struct batcher *batcher)
 {
-	rate_limiter_init(&batcher->rates->requests, &batcher->policy.requests);
-	rate_limiter_init(&batcher->rates->tokens, &batcher->policy.tokens);
+	allowed_adjust(batcher->allowed, &batcher->policy.requests, &batcher->policy.tokens);
 }
 
 static void drop_rates(struct provider_rates *rates)
@@ -37,6 +36,7 @@ static void drop_rates(struct provider_rates *rates)
 static void free_empty(struct batcher *batcher)
 {
 	pauses_unref(batcher->pauses);
+	allowed_unref(batcher->allowed);
 	free(batcher);
 }
 
@@ -48,7 +48,8 @@ static struct batcher *make_empty(void)
 		return NULL;
 	batcher->rates = calloc(1, sizeof *batcher->rates);
 	batcher->pauses = pauses_new();
-	if (!batcher->rates || !batcher->pauses) {
+	batcher->allowed = allowed_new();
+	if (!batcher->rates || !batcher->pauses || !batcher->allowed) {
 		free(batcher->rates);
 		free_empty(batcher);
 		return NULL;
@@ -97,8 +98,7 @@ void batcher_adjust(struct batcher *batcher, const struct batch_policy *policy)
 		begin_with_others(batcher);
 	else if (policy->concurrency != concurrency)
 		begin_limiter(batcher);
-	rate_limiter_adjust(&batcher->rates->requests, &policy->requests);
-	rate_limiter_adjust(&batcher->rates->tokens, &policy->tokens);
+	adjust_rates(batcher);
 	upstream_adjust(batcher->upstream);
 	reserve_repeats(batcher);
 	learned_show_flow(batcher);
@@ -138,7 +138,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	/* gateways do not start in the same microsecond; a simulation does, and must be the same each time */
 	reserve_repeats(batcher);
 	batcher->random = clock_now_us() ^ (uint64_t)settings->label << 32;
-	init_rates(batcher);
+	adjust_rates(batcher);
 	table_init(&batcher->groups);
 	table_init(&batcher->tools);
 	TAILQ_INIT(&batcher->sent);
@@ -383,21 +383,28 @@ void batcher_join(struct batcher *batcher, struct common_limits *limits)
 	assert_owner(loop_owner(batcher->loop));
 	assert(batcher_is_quiet(batcher) && !batcher->tool_list);
 	common_join(&batcher->common, limits, batcher->loop, !batcher->silent);
+	batcher_share_rates(batcher, common_agree_rates(&batcher->common, batcher->allowed));
 	begin_with_others(batcher);
 }
 
 void batcher_follow(struct batcher *batcher, struct batcher *before)
 {
 	assert_owner(loop_owner(batcher->loop));
-	struct provider_rates *rates = before->rates;
-	double requests_us = rates->requests.next_us, tokens_us = rates->tokens.next_us;
 	assert(batcher->loop == before->loop && batcher_is_quiet(batcher));
 	drop_rates(batcher->rates);
-	batcher->rates = rates;
-	rates->holders++;
-	init_rates(batcher); /* by what is configured now; what has been spent stays spent */
-	rates->requests.next_us = requests_us;
-	rates->tokens.next_us = tokens_us;
+	batcher->rates = before->rates;
+	batcher->rates->holders++;
+	if (!waiting_has_others(batcher)) /* those have agreed with each other */
+		batcher_share_rates(batcher, before->allowed);
+}
+
+void batcher_share_rates(struct batcher *batcher, struct allowed_rates *allowed)
+{
+	assert_owner(loop_owner(batcher->loop));
+	allowed_ref(allowed);
+	allowed_unref(batcher->allowed);
+	batcher->allowed = allowed;
+	adjust_rates(batcher); /* by what is configured now; what has been spent stays spent */
 }
 
 void batcher_share_pauses(struct batcher *batcher, struct pauses *pauses)

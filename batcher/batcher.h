@@ -16,6 +16,7 @@
 #include "metrics/metrics.h"
 #include "upstream/upstream.h"
 
+struct allowed_rates;
 struct batcher;
 struct common_limits;
 struct pauses;
@@ -33,10 +34,12 @@ void batcher_follow(struct batcher *batcher, struct batcher *before);
 /* What the provider has said of pauses, and will say, it has in common with all that are given the same. Before anything
  * is added. */
 void batcher_share_pauses(struct batcher *batcher, struct pauses *pauses);
+/* Likewise how often it may be visited: that is what this one's policy says from now on, less what has gone. */
+void batcher_share_rates(struct batcher *batcher, struct allowed_rates *allowed);
 
 /* It is one of several batchers of its upstream, each on its own worker: `limits` holds what they have in common, and this
- * batcher's numbers of exchanges and of waiting calls are all of theirs. The policy gives the number of exchanges. Before
- * anything is added. */
+ * batcher's numbers of exchanges and of waiting calls are all of theirs. The policy gives the number of exchanges. They keep
+ * the rates of the one that joins first. Before anything is added. */
 void batcher_join(struct batcher *batcher, struct common_limits *limits);
 
 /* Another policy from now on, and other settings where the upstream's were: what has been learned stays. */

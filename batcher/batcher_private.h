@@ -11,6 +11,7 @@
 #include "batcher/bisection.h"
 #include "batcher/lane.h"
 #include "batcher/admission.h"
+#include "batcher/allowed_rates.h"
 #include "batcher/arrays.h"
 #include "batcher/common_limits.h"
 #include "batcher/pauses.h"
@@ -55,14 +56,13 @@ enum {
 		SLOT_PARTS / 8 /* where there is but one slot, so little of it keeps nobody out: one slow call would */
 };
 
-/* How often the provider may be visited: one for all batchers of it, one after the other as configurations come and go, so
- * that a new one does not begin with what the one before has spent. One thread's. */
+/* How often the provider lets itself be visited, by what it has refused: one for all batchers of it, one after the other as
+ * configurations come and go. One thread's. */
 struct provider_rates {
 	size_t holders;
-	struct rate_limiter requests, tokens; /* what it allows */
-	struct learned_rate learned_rate;     /* what its refusals have taught */
-	double refused_cost_us;               /* what an exchange of one call cost when it refused last; 0: not known */
-	uint8_t refused_class;                /* by the costs of that class */
+	struct learned_rate learned_rate; /* what its refusals have taught */
+	double refused_cost_us;           /* what an exchange of one call cost when it refused last; 0: not known */
+	uint8_t refused_class;            /* by the costs of that class */
 };
 
 struct batcher {
@@ -99,6 +99,8 @@ struct batcher {
 	struct batch_item_list settled; /* to be delivered */
 	struct batch_item_list hurried; /* put off: who cannot wait as long is to be told */
 	struct provider_rates *rates;   /* held */
+	struct allowed_rates *allowed;  /* held; as configured */
+	uint64_t allowed_us;            /* when the exchange that leaves now might have, by those */
 	struct pauses *pauses; /* held; until when it wants to be left alone, with a tool by 503 of one call of it */
 	struct common_member common; /* if the upstream has several owners */
 	bool silent;                 /* another one of them tells gauges */

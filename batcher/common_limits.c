@@ -25,10 +25,12 @@ struct common_limits {
 	pthread_mutex_t mutex;
 	/* by the mutex; what is atomic is read without */
 	struct limiter limiter;
-	size_t fixed;        /* slots as they are configured; 0: learned */
-	bool begun, closed;  /* it has been said how many; no more for anybody */
-	uint64_t now_us;     /* the latest that somebody has seen */
-	atomic_uint changes; /* of the limit, and of why it is what it is */
+	struct allowed_rates *allowed;        /* held; NULL: nobody has said them yet */
+	const struct common_member *choosing; /* it has a slot, and its tokens are not known yet; NULL: nobody */
+	size_t fixed;                         /* slots as they are configured; 0: learned */
+	bool begun, closed;                   /* it has been said how many; no more for anybody */
+	uint64_t now_us;                      /* the latest that somebody has seen */
+	atomic_uint changes;                  /* of the limit, and of why it is what it is */
 	atomic_size_t taken, overdue;
 	struct common_line line; /* for slots */
 	size_t told;             /* of those, at its head, have been woken for a slot that is free for them */
@@ -68,6 +70,7 @@ void common_limits_unref(struct common_limits *limits)
 		free(tool);
 	}
 	table_fini(&limits->tools);
+	allowed_unref(limits->allowed);
 	pthread_mutex_destroy(&limits->mutex);
 	free(limits);
 }
@@ -116,9 +119,21 @@ size_t common_members(const struct common_member *member)
 
 static size_t count_free(const struct common_limits *limits)
 {
-	if (limits->closed || !limits->begun)
+	if (limits->closed || !limits->begun || limits->choosing)
 		return 0;
-	return limiter_free_count(&limits->limiter, limits->taken, limits->overdue, limits->now_us);
+	size_t slots = limiter_free_count(&limits->limiter, limits->taken, limits->overdue, limits->now_us);
+	size_t allowed = limits->allowed ? allowed_free_count(limits->allowed, limits->now_us) : SIZE_MAX;
+	return slots < allowed ? slots : allowed;
+}
+
+/* When time alone frees one for who has so many ahead; CLOCK_NEVER: it does not. None is free now. */
+static uint64_t next_free_us(const struct common_limits *limits, size_t ahead)
+{
+	if (limits->closed || limits->choosing)
+		return CLOCK_NEVER;
+	uint64_t slot_us = limiter_free_us(&limits->limiter, limits->taken, limits->overdue, limits->now_us);
+	uint64_t rate_us = limits->allowed ? allowed_free_after_us(limits->allowed, ahead) : 0;
+	return slot_us > rate_us ? slot_us : rate_us;
 }
 
 /* How many stand ahead of it: all, if it is not in the line. */
@@ -140,8 +155,11 @@ static void leave_line(struct common_limits *limits, struct common_member *membe
 {
 	if (!member->waits)
 		return;
-	if (count_ahead(limits, member) < limits->told)
+	size_t ahead = count_ahead(limits, member);
+	if (ahead < limits->told)
 		limits->told--;
+	if (ahead == 0) /* it is another one who is to be told of the time */
+		limits->told_us = 0;
 	TAILQ_REMOVE(&limits->line, member, next);
 	member->waits = false;
 }
@@ -166,8 +184,8 @@ static struct loop *tell_line(struct common_limits *limits)
 			last = wake_all_but(last, member->loop);
 	limits->told = number;
 	uint64_t free_us = 0;
-	if (first && !spare && !limits->closed)
-		free_us = limiter_free_us(&limits->limiter, limits->taken, limits->overdue, limits->now_us);
+	if (first && !spare)
+		free_us = next_free_us(limits, 0);
 	if (free_us && free_us != CLOCK_NEVER && free_us != limits->told_us)
 		last = wake_all_but(last, first->loop);
 	limits->told_us = free_us;
@@ -222,14 +240,29 @@ void common_close(struct common_member *member)
 	pthread_mutex_unlock(&member->limits->mutex);
 }
 
+struct allowed_rates *common_agree_rates(struct common_member *member, struct allowed_rates *allowed)
+{
+	struct common_limits *limits = member->limits;
+	pthread_mutex_lock(&limits->mutex);
+	if (!limits->allowed)
+		limits->allowed = allowed_ref(allowed);
+	struct allowed_rates *agreed = limits->allowed;
+	pthread_mutex_unlock(&limits->mutex);
+	return agreed;
+}
+
 bool common_take_slot(struct common_member *member, uint64_t now_us)
 {
 	struct common_limits *limits = lock_at(member, now_us);
 	bool taken = is_free_for(limits, member);
+	if (taken && limits->allowed) /* its upstream before a reload is asked on, and may have been faster */
+		taken = allowed_take(limits->allowed, limits->now_us);
 	if (taken) {
 		leave_line(limits, member);
 		atomic_fetch_add_explicit(&limits->taken, 1, memory_order_relaxed);
 		member->slots++;
+		if (limits->allowed && allowed_counts_tokens(limits->allowed))
+			limits->choosing = member;
 	} else if (!member->waits) {
 		TAILQ_INSERT_TAIL(&limits->line, member, next);
 		member->waits = true;
@@ -238,9 +271,16 @@ bool common_take_slot(struct common_member *member, uint64_t now_us)
 	return taken;
 }
 
+static void end_choice(struct common_limits *limits, const struct common_member *member)
+{
+	if (limits->choosing == member)
+		limits->choosing = NULL;
+}
+
 size_t common_sent(struct common_member *member, uint64_t now_us)
 {
 	struct common_limits *limits = lock_at(member, now_us);
+	end_choice(limits, member);
 	struct limiter before;
 	size_t under_way = limits->taken;
 	limiter_view(&before, &limits->limiter);
@@ -258,12 +298,27 @@ void common_note_overdue(struct common_member *member, bool heard, uint64_t now_
 	unlock_and_wake(limits, tell_line(limits));
 }
 
-void common_give_slot(struct common_member *member, bool overdue, uint64_t now_us)
+static void drop_slot(struct common_limits *limits, struct common_member *member)
 {
-	struct common_limits *limits = lock_at(member, now_us);
 	assert(member->slots > 0);
 	member->slots--;
 	atomic_fetch_sub_explicit(&limits->taken, 1, memory_order_relaxed);
+}
+
+void common_return_slot(struct common_member *member, uint64_t now_us)
+{
+	struct common_limits *limits = lock_at(member, now_us);
+	end_choice(limits, member);
+	drop_slot(limits, member);
+	if (limits->allowed)
+		allowed_give_back(limits->allowed);
+	unlock_and_wake(limits, tell_line(limits));
+}
+
+void common_give_slot(struct common_member *member, bool overdue, uint64_t now_us)
+{
+	struct common_limits *limits = lock_at(member, now_us);
+	drop_slot(limits, member);
 	atomic_fetch_sub_explicit(&limits->overdue, overdue, memory_order_relaxed);
 	unlock_and_wake(limits, tell_line(limits));
 }
@@ -284,8 +339,8 @@ uint64_t common_free_us(const struct common_member *member, uint64_t now_us)
 	uint64_t free_us = CLOCK_NEVER;
 	if (is_free_for(limits, member))
 		free_us = 0;
-	else if (!limits->closed && !count_free(limits))
-		free_us = limiter_free_us(&limits->limiter, limits->taken, limits->overdue, limits->now_us);
+	else if (!count_free(limits))
+		free_us = next_free_us(limits, count_ahead(limits, member));
 	pthread_mutex_unlock(&member->limits->mutex);
 	return free_us;
 }

@@ -7,7 +7,8 @@
  *
  * Who finds no slot stands in a line, and its loop is woken when one is free for it. Free slots are kept for those who
  * stand ahead: else one batcher, which gives a slot back and takes it again in one turn of its loop, would leave nothing
- * to the others, whose loops have to wake first.
+ * to the others, whose loops have to wake first. A slot is free only if the rates that are configured let one more go, and
+ * is taken with that one (allowed_rates.h).
  *
  * Times are those of each member's own loop, which may be a turn apart: here they never go back.
  */
@@ -20,6 +21,7 @@
 #include <sys/queue.h>
 
 #include "base/compiler.h"
+#include "batcher/allowed_rates.h"
 #include "batcher/limiter.h"
 
 struct common_limits;
@@ -58,9 +60,14 @@ size_t common_members(const struct common_member *member);
 void common_set_slots(struct common_member *member, size_t fixed, size_t start);
 /* The end: no more slots for anybody, ever. */
 void common_close(struct common_member *member);
-/* One slot more. False: none is free for it; it stands in the line, and is woken. */
+/* The rates that all keep: those of the one who says so first. As long as the limits. */
+struct allowed_rates *common_agree_rates(struct common_member *member, struct allowed_rates *allowed);
+/* One slot more. False: none is free for it; it stands in the line, and is woken, or comes at common_free_us. Where tokens
+ * are counted nobody else takes one until this one has left or is returned, which has to be at once. */
 bool common_take_slot(struct common_member *member, uint64_t now_us) MUST_CHECK;
-/* An exchange has left by the slot that was taken last. How many are under way, itself included. */
+/* Nothing has left by the slot that was taken last. */
+void common_return_slot(struct common_member *member, uint64_t now_us);
+/* An exchange has left by the slot that was taken last, with its tokens told. How many are under way, itself included. */
 size_t common_sent(struct common_member *member, uint64_t now_us);
 /* One is far past its time: it holds its slot less than others. heard: something of it has come. */
 void common_note_overdue(struct common_member *member, bool heard, uint64_t now_us);

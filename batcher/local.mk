@@ -3,6 +3,7 @@
 noinst_LIBRARIES += libbatcher.a
 libbatcher_a_SOURCES = \
 	batcher/admission.c batcher/admission.h \
+	batcher/allowed_rates.c batcher/allowed_rates.h \
 	batcher/arrays.c batcher/arrays.h \
 	batcher/bands.c batcher/bands.h \
 	batcher/batch.c batcher/batch.h \

@@ -62,6 +62,16 @@ uint64_t rate_limiter_free_us(const struct rate_limiter *limiter)
 	return (uint64_t)free_us + ((double)(uint64_t)free_us < free_us);
 }
 
+size_t rate_limiter_free_count(const struct rate_limiter *limiter, uint64_t now_us)
+{
+	double now = (double)now_us, next_us = larger_of(limiter->next_us, now);
+	if (limiter->step_us <= 0)
+		return SIZE_MAX;
+	if (rate_limiter_free_us(limiter) > now_us)
+		return 0;
+	return 1 + (size_t)((now + limiter->burst_us - next_us) / limiter->step_us);
+}
+
 void rate_limiter_take(struct rate_limiter *limiter, uint64_t count, uint64_t now_us)
 {
 	double now = (double)now_us;

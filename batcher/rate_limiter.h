@@ -7,6 +7,7 @@
 #ifndef JITNEY_BATCHER_RATE_LIMITER_H
 #define JITNEY_BATCHER_RATE_LIMITER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
@@ -29,6 +30,8 @@ void rate_limiter_init(struct rate_limiter *limiter, const struct rate *rate);
 void rate_limiter_adjust(struct rate_limiter *limiter, const struct rate *rate);
 /* When the next may go; 0 at once. */
 uint64_t rate_limiter_free_us(const struct rate_limiter *limiter);
+/* How many may go now, one after the other; SIZE_MAX: no limit. */
+size_t rate_limiter_free_count(const struct rate_limiter *limiter, uint64_t now_us);
 /* So many have gone. More than a burst is a debt that the next ones wait for. */
 void rate_limiter_take(struct rate_limiter *limiter, uint64_t count, uint64_t now_us);
 

@@ -258,11 +258,10 @@ static struct learned_tool *only_tool(const struct batch *batch)
 	return tool;
 }
 
-/* It counts against what the provider allows. */
+/* It counts against what the provider allows; its request has been taken already. */
 static void count_rate(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
 {
-	rate_limiter_take(&batcher->rates->requests, 1, now_us);
-	rate_limiter_take(&batcher->rates->tokens, batch->tokens, now_us);
+	allowed_spend_tokens(batcher->allowed, batch->tokens, now_us);
 	learned_rate_visit(&batcher->rates->learned_rate, now_us);
 }
 
@@ -448,7 +447,7 @@ static void serve_lane(struct batcher *batcher, struct lane *lane, uint64_t now_
 	struct batch_policy policy = learned_policy(batcher, waiting_class(batcher, lane));
 	struct window_decision decision = window_evaluate(&policy, &view, now_us);
 	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's batch to complete */
-	uint64_t rate_us = window_elapsed_us(lane->ready_us, waiting_rate_us(batcher));
+	uint64_t rate_us = window_elapsed_us(lane->ready_us, batcher->allowed_us);
 	waiting_take(batcher, lane, now_us);
 	if (decision.leave) {
 		if (rate_us > 0) {
@@ -462,9 +461,20 @@ static void serve_lane(struct batcher *batcher, struct lane *lane, uint64_t now_
 	waiting_evaluate(batcher, lane, now_us);
 }
 
+/* And one request of those that are allowed. */
 static bool take_slot(struct batcher *batcher, uint64_t now_us)
 {
-	return !waiting_has_others(batcher) || common_take_slot(&batcher->common, now_us);
+	batcher->allowed_us = waiting_rate_us(batcher);
+	return waiting_has_others(batcher) ? common_take_slot(&batcher->common, now_us)
+					   : allowed_take(batcher->allowed, now_us);
+}
+
+static void return_slot(struct batcher *batcher, uint64_t now_us)
+{
+	if (waiting_has_others(batcher))
+		common_return_slot(&batcher->common, now_us);
+	else
+		allowed_give_back(batcher->allowed);
 }
 
 /* What does not leave after all gives its slot back. */
@@ -472,8 +482,8 @@ static void serve_with_slot(struct batcher *batcher, struct lane *lane, uint64_t
 {
 	size_t before = batcher->in_flight;
 	serve_lane(batcher, lane, now_us);
-	if (waiting_has_others(batcher) && batcher->in_flight == before)
-		common_give_slot(&batcher->common, false, now_us);
+	if (batcher->in_flight == before)
+		return_slot(batcher, now_us);
 }
 
 void sending_flush(struct batcher *batcher, uint64_t now_us)

@@ -334,17 +334,15 @@ uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane 
 
 uint64_t waiting_rate_us(const struct batcher *batcher)
 {
-	uint64_t requests_us = rate_limiter_free_us(&batcher->rates->requests),
-		 tokens_us = rate_limiter_free_us(&batcher->rates->tokens);
-	return requests_us > tokens_us ? requests_us : tokens_us;
+	return allowed_free_us(batcher->allowed);
 }
 
 uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane)
 {
 	uint64_t held_us = waiting_held_until_us(batcher, lane);
-	uint64_t rate_us = waiting_rate_us(batcher);
+	size_t all = waiting_has_others(batcher) ? common_waiting_items(&batcher->common) : batcher->waiting_items;
+	uint64_t rate_us = allowed_free_after_us(batcher->allowed, all / batcher->policy.max_items);
 	size_t ahead = batcher->waiting_items / batcher->policy.max_items;
-	rate_us = clock_add(rate_us, (uint64_t)((double)ahead * batcher->rates->requests.step_us));
 	if (held_us)
 		held_us = clock_add(held_us, (uint64_t)((double)ahead * batcher->rates->learned_rate.step_us));
 	return held_us > rate_us ? held_us : rate_us;
@@ -485,7 +483,9 @@ static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
 {
 	if (waiting_has_others(batcher)) /* whether there is one is found out by taking it */
 		return 0;
-	return limiter_free_us(&batcher->limiter, waiting_under_way(batcher), batcher->overdue, now_us);
+	uint64_t rate_us = waiting_rate_us(batcher),
+		 limit_us = limiter_free_us(&batcher->limiter, waiting_under_way(batcher), batcher->overdue, now_us);
+	return rate_us > limit_us ? rate_us : limit_us;
 }
 
 bool waiting_learns_with_others(const struct batcher *batcher)
@@ -495,15 +495,14 @@ bool waiting_learns_with_others(const struct batcher *batcher)
 
 bool waiting_held_back(const struct batcher *batcher)
 {
-	if (batcher->common.waits)
-		return true;
+	if (batcher->common.waits && waiting_rate_us(batcher) <= loop_now(batcher->loop))
+		return true; /* not for a rate */
 	return batcher->run_queue_lanes > 0 && waiting_is_full(batcher);
 }
 
 struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
 {
-	bool held = waiting_rate_us(batcher) > now_us || slot_free_us(batcher, now_us) > now_us;
-	return held ? NULL : first_ready(batcher, now_us);
+	return slot_free_us(batcher, now_us) > now_us ? NULL : first_ready(batcher, now_us);
 }
 
 /* When a lane may send, if nothing happens before. */
@@ -511,10 +510,7 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 {
 	if (!first_ready(batcher, now_us))
 		return CLOCK_NEVER;
-	uint64_t rate_us = waiting_rate_us(batcher);
-	uint64_t slot_us =
-		waiting_has_others(batcher) ? common_free_us(&batcher->common, now_us) : slot_free_us(batcher, now_us);
-	return slot_us > rate_us ? slot_us : rate_us;
+	return waiting_has_others(batcher) ? common_free_us(&batcher->common, now_us) : slot_free_us(batcher, now_us);
 }
 
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)

@@ -48,7 +48,7 @@ declare -A front_doors=(
 	[metrics]='metrics.h catalogue.h history.h'
 	[cache]='cache.h disk/disk.h disk/disk_settings.h dump.h flight.h redis/redis_settings.h redis/redis_tier.h redis/redis_tls.h redis/redis_tracking.h tier.h'
 	[upstream]='upstream.h provider_model.h endpoint_settings.h authorities.h http/transport.h http/client.h process_settings.h'
-	[batcher]='batcher.h common_limits.h pauses.h policy.h'
+	[batcher]='allowed_rates.h batcher.h common_limits.h pauses.h policy.h'
 	[gateway]=''
 )
 # Library header: the one room that may include it.

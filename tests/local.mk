@@ -72,6 +72,7 @@ unit_upstream = \
 	tests/unit/upstream/http/test_provider_http \
 	tests/unit/upstream/http/test_request_headers \
 	tests/unit/upstream/http/test_roster \
+	tests/unit/upstream/http/test_verdicts \
 	tests/unit/upstream/mcp/test_list_tools \
 	tests/unit/upstream/mcp/test_mcp_message \
 	tests/unit/upstream/mcp/test_provider_mcp \
@@ -84,6 +85,7 @@ unit_upstream = \
 	tests/unit/upstream/process/test_whose_lines
 unit_batcher = \
 	tests/unit/batcher/test_admission \
+	tests/unit/batcher/test_allowed_rates \
 	tests/unit/batcher/test_arrays \
 	tests/unit/batcher/test_bands \
 	tests/unit/batcher/test_batcher \

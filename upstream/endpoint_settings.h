@@ -91,6 +91,14 @@ void endpoint_board_show(struct endpoint_board *board, const struct endpoint_add
 /* How many; `addresses` has ENDPOINT_ADDRESSES. Any thread. */
 size_t endpoint_board_addresses(struct endpoint_board *board, struct endpoint_address *addresses);
 
+/* What the first of several upstreams that stand for one provider finds by its checks, for the others (http/verdicts.h).
+ * NULL: out of memory. */
+struct endpoint_verdicts;
+struct endpoint_verdicts *endpoint_verdicts_new(void) MUST_CHECK;
+/* NULL is allowed with both. Any thread. */
+struct endpoint_verdicts *endpoint_verdicts_ref(struct endpoint_verdicts *verdicts);
+void endpoint_verdicts_unref(struct endpoint_verdicts *verdicts);
+
 /* The processes there are; those beyond ENDPOINT_PROCESSES, and all where memory is out, are left out. Any thread. */
 void endpoint_board_show_processes(struct endpoint_board *board, const struct endpoint_process *processes,
 				   size_t count);

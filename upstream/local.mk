@@ -43,6 +43,7 @@ libupstream_a_SOURCES = \
 	upstream/http/provider_http.c \
 	upstream/http/request_headers.c upstream/http/request_headers.h \
 	upstream/http/connections.c \
+	upstream/http/verdicts.c upstream/http/verdicts.h \
 	upstream/http/version.c \
 	upstream/http/transport.c upstream/http/transport.h upstream/http/transport_private.h \
 	upstream/mcp/call_messages.c \

@@ -59,6 +59,8 @@ struct upstream_settings {
 	/* So many stand for the provider together, on as many workers (0: as 1), and which of them this one is: the first tells
 	 * gauges. What it may have at most is its part already, of retries its calls' */
 	unsigned parts, part;
+	struct endpoint_verdicts
+		*verdicts; /* of several with active checks, which the first makes for all; NULL: it does */
 	const unsigned *endpoint_labels; /* metrics index of each endpoint; NULL: its place */
 	size_t pool_max;                 /* connections at most, >= 1 */
 	size_t pool_min_idle;            /* so many are used past idle_timeout, by calls that may be sent again */

@@ -65,6 +65,7 @@ struct provider {
 	unsigned part;                          /* c: of its upstream, which its owner has */
 	struct common_limits *common;           /* c: held; NULL: it has all of its upstream */
 	struct pauses *pauses;         /* c: held; of its service, by all parts and those before and after it */
+	struct allowed_rates *allowed; /* c: held; likewise */
 	struct provider *const *parts; /* c: all of the upstream, its first one's own; live as long as a generation */
 	pthread_mutex_t mutex;
 	struct provider_failure failure; /* m */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batcher/allowed_rates.h"
 #include "batcher/common_limits.h"
 #include "batcher/pauses.h"
 #include "gateway/call/dispatch_private.h"
@@ -21,6 +22,8 @@ static void free_provider(struct provider *provider)
 	tool_source_free(provider->source);
 	common_limits_unref(provider->common);
 	pauses_unref(provider->pauses);
+	allowed_unref(provider->allowed);
+	endpoint_verdicts_unref(provider->now.settings.verdicts);
 	generation_unkeep(provider->newest);
 	generation_unkeep(provider->kept);
 	pthread_mutex_destroy(&provider->mutex);
@@ -222,7 +225,7 @@ static struct upstream_settings adjust_settings(struct adjusted_options *now, co
 {
 	const struct upstream_settings *was = &now->settings;
 	struct upstream_settings settings = *to;
-	_Static_assert(sizeof settings == 288, "a new member: if it is a pointer, what is it to become here?");
+	_Static_assert(sizeof settings == 296, "a new member: if it is a pointer, what is it to become here?");
 	settings.name = was->name;
 	settings.dialect = was->dialect;
 	settings.headers = was->headers;
@@ -232,6 +235,7 @@ static struct upstream_settings adjust_settings(struct adjusted_options *now, co
 	settings.weights = to->weights ? now->weights : NULL;
 	settings.balancing = to->balancing ? &now->balancing : NULL;
 	settings.health = to->health ? &now->health : NULL;
+	settings.verdicts = was->verdicts;
 	settings.process = to->process ? &now->process : NULL;
 	return settings;
 }
@@ -311,32 +315,46 @@ static bool is_same_service(const struct upstream_settings *a, const struct upst
 	return same;
 }
 
-/* What one before it in the generation in force (NULL: there is none) has heard, it keeps. NULL: out of memory. */
-static struct pauses *find_pauses(const struct upstream_config *upstream, const struct generation *before)
+/* What is the same service in the generation in force (NULL: there is none); NULL: there is none of it. */
+static struct provider *find_same(const struct upstream_config *upstream, const struct generation *before)
 {
 	for (size_t i = 0; before && i < before->upstream_count; i++)
 		if (is_same_service(&before->upstreams[i].settings, &upstream->settings))
-			return pauses_ref(before->upstreams[i].provider->pauses);
-	return pauses_new();
+			return before->upstreams[i].provider;
+	return NULL;
 }
 
-static bool share_pauses(struct provider *const *parts, unsigned count, const struct generation *before)
+/* What the service has said of pauses, and what it has been sent, counts for all parts as it did for those before them.
+ * False: out of memory. */
+static bool share_promises(struct provider *const *parts, unsigned count, const struct generation *before)
 {
-	struct pauses *pauses = find_pauses(parts[0]->upstream, before);
-	for (unsigned i = 0; pauses && i < count; i++)
+	struct provider *same = find_same(parts[0]->upstream, before);
+	struct pauses *pauses = same ? pauses_ref(same->pauses) : pauses_new();
+	struct allowed_rates *allowed = same ? allowed_ref(same->allowed) : allowed_new();
+	bool shared = pauses && allowed;
+	for (unsigned i = 0; shared && i < count; i++) {
 		parts[i]->pauses = pauses_ref(pauses);
+		parts[i]->allowed = allowed_ref(allowed);
+	}
 	pauses_unref(pauses);
-	return pauses != NULL;
+	allowed_unref(allowed);
+	return shared;
 }
 
 /* What all parts are to have in common. False: out of memory. */
 static bool unite_parts(struct provider *const *parts, unsigned count)
 {
+	bool checked = parts[0]->now.settings.health != NULL;
 	struct common_limits *common = common_limits_new();
-	for (unsigned i = 0; common && i < count; i++)
+	struct endpoint_verdicts *verdicts = checked ? endpoint_verdicts_new() : NULL;
+	bool united = common && (verdicts || !checked);
+	for (unsigned i = 0; united && i < count; i++) {
 		parts[i]->common = common_limits_ref(common);
+		parts[i]->now.settings.verdicts = endpoint_verdicts_ref(verdicts);
+	}
 	common_limits_unref(common);
-	return common != NULL;
+	endpoint_verdicts_unref(verdicts);
+	return united;
 }
 
 /* NULL: out of memory. */
@@ -354,7 +372,7 @@ static struct provider *provider_new(struct gateway *gateway, struct generation 
 	for (unsigned i = 0; i < made; i++)
 		parts[i]->parts = parts;
 	bool lists = upstream->settings.dialect->lists_tools;
-	if (made == count && share_pauses(parts, count, before) && (count == 1 || unite_parts(parts, count)) &&
+	if (made == count && share_promises(parts, count, before) && (count == 1 || unite_parts(parts, count)) &&
 	    (!lists || (first->source = tool_source_new(gateway->registry, upstream))))
 		return first;
 	while (made-- > 0) {
@@ -438,6 +456,7 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 	if (!provider->batcher)
 		return false;
 	batcher_share_pauses(provider->batcher, provider->pauses);
+	batcher_share_rates(provider->batcher, provider->allowed);
 	if (provider->common)
 		batcher_join(provider->batcher, provider->common);
 	struct provider *before = find_before(dispatch, provider);

@@ -23,8 +23,8 @@ struct provider;
 void provider_adopt(struct upstream_config *next, const struct upstream_config *before);
 /* Give every upstream of a generation that nobody uses yet a provider, but for those that have one, whose reference the
  * generation takes over. Its upstreams have their labels. All are let go when it ends, also if this fails. `before`: the
- * one in force, NULL: none; what its providers have said of pauses counts on. False: out of memory. Main thread, or the
- * one that brings generations. */
+ * one in force, NULL: none; what its providers have said of pauses, and been sent of their rates, counts on. False: out of
+ * memory. Main thread, or the one that brings generations. */
 bool gateway_seat(struct gateway *gateway, struct generation *next, const struct generation *before) MUST_CHECK;
 /* Open those of this generation that are the dispatch's and not open yet. False: out of memory for some: they are tried again
  * with the next call. The worker's thread. */

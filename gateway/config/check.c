@@ -121,17 +121,12 @@ static void check_concurrency(struct config_load *load, struct upstream_draft *d
 static const char *refuse_owners(const struct upstream_draft *draft)
 {
 	const struct upstream_config *upstream = &draft->config;
-	const struct batch_policy *policy = &upstream->batch;
 	const struct dialect *dialect = upstream->settings.dialect;
 	if (upstream->settings.process || (dialect && dialect->lists_tools))
 		return "for MCP servers and programs, whose sessions and processes one worker has";
 	if (dialect && upstream_shares_requests(upstream))
 		return "where calls share requests: batches are full because one worker fills them; or set batch.mode: "
 		       "off";
-	if (policy->requests.amount || policy->tokens.amount)
-		return "beside rate, which one worker keeps";
-	if (draft->health.path || draft->health.method || draft->health.tcp)
-		return "beside health, whose checks one worker makes";
 	return NULL;
 }
 

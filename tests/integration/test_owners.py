@@ -147,9 +147,9 @@ def test_auto_is_all_workers_and_says_why(owned, provider, tmp_path, together):
     assert shown["owners"] == OWNERS and "so many workers" in shown["owners_because"], shown
     replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(24))
     assert {reply.status for reply in replies} == {200}
-    reloaded(gateway, {"upstreams": {"many": {"health": {"tcp": True}}}})
+    reloaded(gateway, {"upstreams": {"many": {"health": {"tcp": True}, "concurrency": SLOTS, "pool": {"max": SLOTS}}}})
     until(lambda: show(gateway)["owners"] == 1, "one has it now")
-    assert "beside health" in show(gateway)["owners_because"]
+    assert "each needs as many connections" in show(gateway)["owners_because"]
     replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(24, 48))
     assert {reply.status for reply in replies} == {200}
     assert len(provider.deliveries) == 48
@@ -266,6 +266,90 @@ def test_a_pause_that_was_asked_for_of_the_one_before_counts_for_all(owned, prov
     replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(1, 25))
     assert {reply.status for reply in replies} == {429}
     assert len(provider.deliveries) == 1
+
+
+@pytest.mark.parametrize("owners", [1, OWNERS])
+def test_a_rate_is_one_for_all(owned, provider, together, owners):
+    """Forty an hour, of which four may come at once, and the next one a minute and a half later."""
+    gateway = owned(owners=owners, rate={"requests": "40/h"})
+    replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}, X_Request_Timeout_Ms="20000"), range(24))
+    assert sorted(reply.status for reply in replies) == [200] * 4 + [429] * 20
+    assert len(provider.deliveries) == 4
+
+
+def test_who_waits_for_a_rate_is_served_by_whichever_worker(owned, provider, together):
+    gateway = owned(rate={"requests": "100/s"}, concurrency=50, pool={"max": 50 * OWNERS})
+    replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(64))
+    assert {reply.status for reply in replies} == {200}
+    assert len(provider.deliveries) == 64
+
+
+@pytest.mark.parametrize("before, after", [(1, OWNERS), (OWNERS, 1), (2, OWNERS)])
+def test_what_was_spent_of_a_rate_is_spent_for_another_number_of_owners(owned, provider, together, before, after):
+    gateway = owned(owners=before, rate={"requests": "40/h"})
+    replies = together(lambda n: gateway.call("act", {"n": n}, X_Request_Timeout_Ms="20000"), range(3))
+    assert {reply.status for reply in replies} == {200}
+    reloaded(gateway, {"upstreams": {"many": {"owners": after}}})
+    until(lambda: show(gateway)["owners"] == after, "it is in force")
+    replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}, X_Request_Timeout_Ms="20000"), range(3, 27))
+    assert sorted(reply.status for reply in replies) == [200] + [429] * 23
+    assert len(provider.deliveries) == 4
+
+
+def checked(delivery):
+    return delivery.path == "/well"
+
+
+def test_one_of_them_makes_the_checks(owned, provider, together):
+    """A check that is not answered has no other beside it: one worker asks, or there would be four."""
+    over = threading.Event()
+
+    def behaviour(delivery, wire):
+        if checked(delivery):
+            over.wait(60)
+        behave.echo(delivery, wire)
+
+    provider.behaviour = behaviour
+    gateway = owned(health={"path": "/well", "interval": "50ms", "timeout": "60s"})
+    replies = together(lambda n: gateway.call("act", {"n": n}), range(24))      # all of them know the upstream
+    assert {reply.status for reply in replies} == {200}
+    until(lambda: any(checked(delivery) for delivery in provider.deliveries), "a check is made")
+    threading.Event().wait(1)
+    assert sum(checked(delivery) for delivery in provider.deliveries) == 1
+    over.set()
+    until(lambda: sum(checked(delivery) for delivery in provider.deliveries) > 3, "it goes on")
+
+
+def test_what_one_finds_by_its_checks_all_believe(owned, provider, other, together):
+    well = threading.Event()
+    well.set()
+
+    def behaviour(delivery, wire):
+        if checked(delivery) and not well.is_set():
+            return behave.status(503)(delivery, wire)
+        return behave.echo(delivery, wire)
+
+    def seen():
+        return sum(not checked(delivery) for delivery in other.deliveries)
+
+    def ask(first):
+        replies = together(lambda n: gateway.call("act" if n % 2 else "read", {"n": n}), range(first, first + 48))
+        assert {reply.status for reply in replies} == {200}
+
+    provider.behaviour, other.behaviour = behave.echo, behaviour
+    gateway = owned(endpoints=[{"url": provider.url("/many")}, {"url": other.url("/many")}], balance="round_robin",
+                    health={"path": "/well", "interval": "50ms", "fall": 2, "rise": 2})
+    ask(0)
+    assert seen()
+    well.clear()
+    until(lambda: show(gateway)["endpoints"][1]["state"] == "failed_check", "the checks have failed")
+    before = seen()
+    ask(100)
+    assert seen() == before
+    assert [line["state"] for line in gateway.events("endpoint_state")] == ["failed_check"]    # one of them tells
+    well.set()
+    until(lambda: show(gateway)["endpoints"][1]["state"] == "up", "they are good again")
+    until(lambda: ask(200 + 48 * len(provider.deliveries)) or seen() > before, "calls go there again")
 
 
 def test_what_leaves_the_line_stands_in_nobodys_way(owned, provider, later):

@@ -129,10 +129,11 @@ static void close_attempt(struct attempt *attempt, enum endpoint_result result, 
 	endpoint_end(attempt->roster->set, &attempt->visit, result, reason, loop_now(upstream->base.loop));
 }
 
-/* What operators said meanwhile. */
-static void heed_operators(struct http_upstream *upstream, uint64_t now_us)
+/* What operators said meanwhile, and what checks that are made elsewhere have found. */
+static void heed_others(struct http_upstream *upstream, uint64_t now_us)
 {
 	const struct roster *roster = upstream->roster;
+	checks_hear(roster->checks);
 	for (size_t i = 0; i < roster->set->count; i++) {
 		const struct endpoint_board *board = roster->hosts[i].place->board;
 		if (board)
@@ -190,7 +191,7 @@ static bool go_attempt(struct attempt *attempt, enum attempt_kind kind)
 	struct http_request *request = attempt->request;
 	struct http_upstream *upstream = request->upstream;
 	uint64_t now_us = loop_now(upstream->base.loop);
-	heed_operators(upstream, now_us);
+	heed_others(upstream, now_us);
 	struct endpoint *endpoint = endpoint_pick(upstream->roster->set, pick_of(request), now_us);
 	request->unusable = !endpoint;
 	if (!endpoint) {

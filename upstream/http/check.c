@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "upstream/http/http_request.h"
+#include "upstream/http/verdicts.h"
 
 /* Between two tries to reach what is out of reach: the first, and the longest; twice as long each time. */
 #define CONNECT_FIRST_US (100 * CLOCK_US_PER_MS)
@@ -27,7 +28,8 @@ struct check {
 struct checks {
 	struct roster *roster;
 	struct http_upstream *upstream;       /* the roster's */
-	const struct health_settings *health; /* NULL: none configured */
+	const struct health_settings *health; /* NULL: none configured, or not ours to make */
+	unsigned heard;                       /* of them, if they are not */
 	uint64_t random;
 	size_t count;
 	struct check all[];
@@ -83,6 +85,8 @@ void checks_join(struct checks *checks, const struct endpoint *endpoint)
 	struct check *check = &checks->all[endpoint->index];
 	check->in_row = 0;
 	check->connect_us = CONNECT_FIRST_US;
+	check->checks->heard = 0; /* of this one nothing has been */
+	checks_tell(check->checks);
 	if (check->under_way)
 		return; /* it goes on by itself */
 	if (checks->health)
@@ -100,6 +104,31 @@ void checks_hurry(struct checks *checks)
 		if (check->endpoint->unreachable && check->timer.place && check->timer.due_us > soon_us)
 			loop_arm(loop, &check->timer, soon_us);
 	}
+}
+
+/* --- several upstreams that stand for one provider --- */
+
+static bool makes_checks(const struct upstream_settings *settings)
+{
+	return settings->part == 0 || !settings->verdicts;
+}
+
+void checks_hear(struct checks *checks)
+{
+	struct roster *roster = checks->roster;
+	const struct upstream *upstream = &checks->upstream->base;
+	if (makes_checks(upstream->settings))
+		return;
+	roster->hears = true;
+	verdicts_hear(upstream->settings->verdicts, roster->set, &checks->heard, loop_now(upstream->loop));
+	roster->hears = false;
+}
+
+void checks_tell(const struct checks *checks)
+{
+	const struct upstream_settings *settings = checks->upstream->base.settings;
+	if (settings->verdicts && makes_checks(settings))
+		verdicts_tell(settings->verdicts, checks->roster->set);
 }
 
 /* --- what a result means --- */
@@ -126,6 +155,7 @@ static void conclude_check(struct check *check, bool well, const char *reason)
 	if ((check->checks->health || well) && is_settled(check, well)) {
 		check->in_row = 0;
 		endpoint_checked(roster->set, check->endpoint, well, reason, loop_now(upstream->base.loop));
+		checks_tell(check->checks);
 	}
 }
 
@@ -271,7 +301,7 @@ struct checks *checks_new(struct roster *roster)
 	}
 	checks->roster = roster;
 	checks->upstream = upstream;
-	checks->health = upstream->base.settings->health;
+	checks->health = makes_checks(upstream->base.settings) ? upstream->base.settings->health : NULL;
 	checks->random = clock_now_us() | 1;
 	checks->count = count;
 	for (size_t i = 0; i < count; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * check.h: active checks of a provider's endpoints: a request, MCP's ping, or a connection only, every now and then.
- * Where none are configured, a connection is tried to whatever is out of reach, so that no call is sent to find out.
+ * Where none are configured, or another one of several upstreams makes them, a connection is tried to whatever is out of reach, so that no call is sent to find out.
  * Private to upstream/http/; owned by the upstream's worker.
  */
 #ifndef JITNEY_UPSTREAM_HTTP_CHECK_H
@@ -23,6 +23,10 @@ void checks_note(struct checks *checks, const struct endpoint *endpoint);
 void checks_join(struct checks *checks, const struct endpoint *endpoint);
 /* Whether a check of what it stood for is under way. */
 bool checks_busy(const struct checks *checks, const struct endpoint *endpoint);
+/* What has been found elsewhere, if another one of several upstreams makes the checks (verdicts.h). */
+void checks_hear(struct checks *checks);
+/* What has been found here others are told, if it is this one that makes them. */
+void checks_tell(const struct checks *checks);
 /* Calls are refused because nobody can be reached: look again soon. */
 void checks_hurry(struct checks *checks);
 

@@ -51,6 +51,7 @@ struct roster {
 	struct endpoint_set *set;
 	struct host *hosts;    /* of set->endpoints */
 	struct checks *checks; /* check.h; NULL: it is not the current one, or not whole yet */
+	bool hears;            /* what changes now has been told by the upstream that found it */
 	size_t place_count;
 	struct place places[];
 };

@@ -40,6 +40,8 @@ static void on_changed(void *context, struct endpoint *endpoint)
 		meter_add(upstream->meter, METRIC_ID_ENDPOINT_EJECTIONS, place->label,
 			  endpoint->unreachable ? EJECTION_UNREACHABLE : EJECTION_FAILURES, 1);
 	bool up = endpoint_state(endpoint) == ENDPOINT_STATE_UP;
+	if (roster->hears)
+		return;
 	if (!log_begin(&line, up ? &EVENT_ENDPOINT_UP : &EVENT_ENDPOINT_STATE))
 		return;
 	log_cstr(&line, "upstream", upstream->base.settings->name);
@@ -185,6 +187,7 @@ void roster_enter(struct roster *roster)
 			meter_set(roster->upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, place->reached);
 		addresses_show(roster, place);
 	}
+	checks_tell(roster->checks);
 }
 
 void roster_retire(struct roster *roster)

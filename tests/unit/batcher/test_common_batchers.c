@@ -26,10 +26,12 @@ struct several {
 static struct several several;
 static unsigned seed;
 
-/* slots: 0: learned. None has joined yet. */
-static void make(size_t slots, size_t queue_items)
+/* slots: 0: learned. rate: NULL: none. None has joined yet. */
+static void make_with(size_t slots, size_t queue_items, const struct rate *rate)
 {
 	struct batch_policy policy = world_policy();
+	if (rate)
+		policy.requests = *rate;
 	policy.mode = BATCH_OFF;
 	policy.concurrency = slots;
 	policy.queue_items = queue_items;
@@ -48,6 +50,11 @@ static void make(size_t slots, size_t queue_items)
 			batcher_new(&world->policy, &world->settings, NULL, world->loop, metrics_meter(world->metrics));
 		assert_non_null(world->batcher);
 	}
+}
+
+static void make(size_t slots, size_t queue_items)
+{
+	make_with(slots, queue_items, NULL);
 }
 
 static void join(size_t first, size_t last)
@@ -117,6 +124,67 @@ static void slots_and_queue_are_one_for_all(void **state)
 		fake_finish(fake_nth(0));
 		turn(1);
 		assert_int_equal(fake_under_way(), left > 2 ? 2 : left - 1);
+	}
+	end();
+}
+
+/* Each is ticked only when it says that it has something to do: so whoever's turn it is has a timer. */
+static void a_rate_is_one_for_all_and_nobody_starves(void **state)
+{
+	static const struct rate rate = { .amount = 20,
+					  .period_us = 19 * CLOCK_US_PER_S }; /* two at once, one a second */
+	enum { EACH = 4 };
+	(void)state;
+	make_with(50, 100, &rate);
+	join(0, BATCHERS - 1);
+	for (size_t i = 0; i < EACH * BATCHERS; i++)
+		assert_int_equal(add(i / EACH), OUTCOME_OK);
+	turn(1);
+	turn(1);
+	assert_int_equal(fake_under_way(), 2);
+	assert_int_equal(fake_sent(), 2);
+	for (size_t second = 1; second <= EACH * BATCHERS - 2; second++) {
+		turn(CLOCK_US_PER_S - 10);
+		turn(5);
+		assert_int_equal(fake_sent(), 1 + second);
+		turn(5);
+		turn(0);
+		assert_int_equal(fake_sent(), 2 + second);
+	}
+	while (fake_under_way()) {
+		fake_finish(fake_nth(0));
+		turn(1);
+	}
+	for (size_t i = 0; i < EACH * BATCHERS; i++)
+		assert_int_equal(several.probes[i].outcome, OUTCOME_OK);
+	end();
+}
+
+/* A call that is refused at once since it would come too late is evaluated by what waits at all of them. */
+static void how_long_one_waits_for_a_rate_is_known_over_all(void **state)
+{
+	static const struct rate rate = { .amount = 20, .period_us = 19 * CLOCK_US_PER_S };
+	(void)state;
+	make_with(50, 100, &rate);
+	join(0, BATCHERS - 1);
+	for (size_t i = 0; i < 6; i++)
+		assert_int_equal(add(i % 2), OUTCOME_OK);
+	turn(1);
+	turn(1);
+	struct probe *probe = &several.probes[several.used++];
+	call_init(&several.worlds[2], probe, 99);
+	probe->item.deadline_us = several.worlds[2].now_us + 3 * CLOCK_US_PER_S;
+	assert_int_equal(call_add(probe), OUTCOME_OK);
+	turn(1);
+	assert_int_equal(probe->outcome, OUTCOME_RATE_LIMITED);
+	for (size_t second = 0; second < 5; second++) {
+		turn(CLOCK_US_PER_S);
+		turn(0);
+	}
+	assert_int_equal(fake_sent(), 6);
+	while (fake_under_way()) {
+		fake_finish(fake_nth(0));
+		turn(1);
 	}
 	end();
 }
@@ -441,6 +509,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(slots_and_queue_are_one_for_all),
+		cmocka_unit_test(a_rate_is_one_for_all_and_nobody_starves),
+		cmocka_unit_test(how_long_one_waits_for_a_rate_is_known_over_all),
 		cmocka_unit_test(they_take_turns),
 		cmocka_unit_test(a_pause_is_all_of_theirs),
 		cmocka_unit_test(at_the_end_nothing_more_is_sent),

@@ -126,6 +126,75 @@ static void a_queue_has_both_bounds_for_all(void **state)
 	end(&several);
 }
 
+static struct allowed_rates *allow(struct several *several, const struct rate *requests, const struct rate *tokens)
+{
+	struct allowed_rates *allowed = allowed_new();
+	assert_non_null(allowed);
+	allowed_adjust(allowed, requests, tokens);
+	for (size_t i = 0; i < countof(several->members); i++)
+		assert_ptr_equal(common_agree_rates(&several->members[i], allowed), allowed);
+	allowed_unref(allowed); /* the limits have it */
+	return allowed;
+}
+
+/* 20 in 19 s, of which two may come at once: then one a second. */
+static const struct rate seconds = { .amount = 20, .period_us = 19 * CLOCK_US_PER_S };
+static const struct rate no_rate = { .amount = 0 };
+
+static void a_rate_is_one_for_all_and_who_waits_goes_in_turn(void **state)
+{
+	(void)state;
+	struct several several;
+	struct common_member *members = several.members;
+	begin(&several, 9);
+	allow(&several, &seconds, &no_rate);
+	assert_true(common_take_slot(&members[0], 0));
+	assert_true(common_take_slot(&members[1], 0));
+	assert_false(common_take_slot(&members[2], 0));
+	assert_false(common_take_slot(&members[0], 0));
+	assert_int_equal(common_free_us(&members[2], 0), CLOCK_US_PER_S);
+	assert_int_equal(common_free_us(&members[0], 0), 2 * CLOCK_US_PER_S);
+	common_return_slot(&members[1], 0); /* it has not been used: it is for the first in line */
+	assert_false(common_take_slot(&members[0], 0));
+	assert_true(common_take_slot(&members[2], 0));
+	assert_false(common_take_slot(&members[0], CLOCK_US_PER_S - 1));
+	assert_true(common_take_slot(&members[0], CLOCK_US_PER_S));
+	common_give_slot(&members[0], false, 0); /* what has been used is spent */
+	common_give_slot(&members[0], false, 0);
+	common_give_slot(&members[2], false, 0);
+	assert_false(common_take_slot(&members[1], CLOCK_US_PER_S));
+	common_stop_waiting(&members[1]);
+	end(&several);
+}
+
+/* How many a request has is known only as it leaves. */
+static void where_tokens_are_counted_one_leaves_at_a_time(void **state)
+{
+	(void)state;
+	struct several several;
+	struct common_member *members = several.members;
+	begin(&several, 9);
+	struct allowed_rates *allowed = allow(&several, &no_rate, &seconds);
+	assert_true(common_take_slot(&members[0], 0));
+	assert_false(common_take_slot(&members[1], 0));
+	assert_int_equal(common_free_us(&members[1], 0), CLOCK_NEVER); /* it is woken */
+	allowed_spend_tokens(allowed, 1, 0);
+	assert_int_equal(common_sent(&members[0], 0), 1);
+	assert_int_equal(common_free_us(&members[1], 0), 0);
+	assert_true(common_take_slot(&members[1], 0));
+	common_return_slot(&members[1], 0);
+	assert_true(common_take_slot(&members[2], 0));
+	allowed_spend_tokens(allowed, 4, 0);
+	assert_int_equal(common_sent(&members[2], 0), 2);
+	assert_false(common_take_slot(&members[1], 0));
+	assert_int_equal(common_free_us(&members[1], 0), 4 * CLOCK_US_PER_S);
+	assert_true(common_take_slot(&members[1], 4 * CLOCK_US_PER_S));
+	common_return_slot(&members[1], 0);
+	common_give_slot(&members[0], false, 0);
+	common_give_slot(&members[2], false, 0);
+	end(&several);
+}
+
 /* --- several threads --- */
 
 static struct common_limits *limits;
@@ -208,6 +277,8 @@ int main(void)
 		cmocka_unit_test(a_free_slot_is_kept_for_who_stands_in_line),
 		cmocka_unit_test(more_slots_than_stand_in_line_are_everybodys),
 		cmocka_unit_test(a_queue_has_both_bounds_for_all),
+		cmocka_unit_test(a_rate_is_one_for_all_and_who_waits_goes_in_turn),
+		cmocka_unit_test(where_tokens_are_counted_one_leaves_at_a_time),
 		cmocka_unit_test(threads_take_no_more_than_there_is_and_none_sleeps_for_ever),
 	};
 	return cmocka_run_group_tests_name("common limits", tests, NULL, NULL);

@@ -43,16 +43,12 @@ static const struct refusal refusals[] = {
 	{ "upstreams: { s: { dialect: mcp, endpoints: [ { url: \"http://h\" } ], cache: { ttl: 1s } } }",
 	  "1:69: upstreams.s.cache: goes by the server's readOnlyHint and needs trust_hints: true\n" },
 #define OWNED(options) "upstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], owners: 2" options " } }"
-	{ OWNED(", rate: { requests: 9/s }"),
-	  "1:78: upstreams.s.owners: is 1 beside rate, which one worker keeps\n" },
 	{ OWNED(", concurrency: 5, pool: { max: 9 }"),
 	  "1:78: upstreams.s.owners: needs pool.max of concurrency x owners at least, which is 10: a connection is one "
 	  "worker's\n" },
 	{ OWNED(", pool: { max: 1999 }"),
 	  "1:78: upstreams.s.owners: needs pool.max of concurrency x owners at least, which is 2000: a connection is one "
 	  "worker's\n" },
-	{ OWNED(", concurrency: 5, health: { tcp: true }"),
-	  "1:78: upstreams.s.owners: is 1 beside health, whose checks one worker makes\n" },
 	{ "upstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], owners: 2, concurrency: 5 } }",
 	  "1:81: upstreams.s.owners: is 1 where calls share requests: batches are full because one worker fills them; or set "
 	  "batch.mode: off\n" },

@@ -29,8 +29,8 @@ static void owners_are_as_many_as_change_nothing(void **state)
 		{ OWNED("4", ", concurrency: 5"), 1, 5, "since each needs as many connections" },
 		{ OWNED("4", ", concurrency: 5, pool: { max: 12 }"), 2, 12, "since each needs as many connections" },
 		{ OWNED("4", ", concurrency: 5, pool: { max: 20 }"), 4, 20, "since there are so many workers" },
-		{ OWNED("4", ", rate: { requests: 9/s }"), 1, 1000, "beside rate" },
-		{ OWNED("4", ", health: { tcp: true }"), 1, 1000, "beside health" },
+		{ OWNED("4", ", rate: { requests: 9/s }"), 4, 4000, "since there are so many workers" },
+		{ OWNED("4", ", health: { tcp: true }"), 4, 4000, "since there are so many workers" },
 		{ "workers: 4\nupstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], owners: auto } }",
 		  1, 1000, "where calls share requests" },
 		{ "workers: 4\nupstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], owners: auto, "
