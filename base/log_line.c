@@ -39,13 +39,15 @@ static void put_text(struct log_line *line, const char *text)
 
 static void put_digits(struct log_line *line, uint64_t number, size_t width)
 {
-	char digits[20];
-	size_t at = sizeof digits;
-	while (number > 0 || at == sizeof digits || sizeof digits - at < width) {
-		digits[--at] = (char)('0' + number % 10);
+	char digits[20] UNCLEARED;
+	char *end = digits + sizeof digits, *at = end;
+	do {
+		*--at = (char)('0' + number % 10);
 		number /= 10;
-	}
-	put_bytes(line, digits + at, sizeof digits - at);
+	} while (number > 0);
+	while ((size_t)(end - at) < width)
+		*--at = '0';
+	put_bytes(line, at, (size_t)(end - at));
 }
 
 /* 2026-11-21T03:20:00. By arithmetic (days to civil date, after Howard Hinnant), because gmtime_r takes a lock that all
@@ -114,6 +116,26 @@ static size_t count_plain(struct slice value, unsigned *kinds)
 	return count;
 }
 
+/* Whether all of the value stands for itself; of which kinds is in `kinds`. Each byte of most lines is asked so. */
+static bool is_plain(struct slice value, unsigned *kinds)
+{
+	const unsigned char *at = (const unsigned char *)value.at, *end = at + value.len;
+	unsigned found = 0;
+	for (; end - at >= 4; at += 4) {
+		unsigned a = plain[at[0]], b = plain[at[1]], c = plain[at[2]], d = plain[at[3]];
+		found |= a | b | c | d;
+		if (!a || !b || !c || !d)
+			return false;
+	}
+	for (; at < end; at++) {
+		found |= plain[*at];
+		if (!plain[*at])
+			return false;
+	}
+	*kinds = found;
+	return true;
+}
+
 /* One character of a value, escaped: the bytes consumed. What a terminal or a reader of lines could take for more
  * than text is written \u: control characters (DEL and the C1 block too) and the Unicode line ends. */
 static size_t escape_byte(const char *at, size_t left, char out[8], size_t *out_len)
@@ -173,9 +195,33 @@ static bool put_name(struct log_line *line, const char *name)
 		line->truncated = true;
 		return false;
 	}
-	put_text(line, is_json(line) ? ",\"" : " ");
-	put_bytes(line, name, len);
-	put_text(line, is_json(line) ? "\":" : "=");
+	bool json = is_json(line);
+	char *to = line->text + line->len;
+	*to++ = json ? ',' : ' ';
+	if (json)
+		*to++ = '"';
+	memcpy(to, name, len);
+	to += len;
+	if (json)
+		*to++ = '"';
+	*to++ = json ? ':' : '=';
+	line->len = (size_t)(to - line->text);
+	return true;
+}
+
+/* A value that stands for itself. False: it does not fit whole. */
+static bool put_value(struct log_line *line, struct slice value, bool quoted)
+{
+	if (!has_room(line, value.len + 2))
+		return false;
+	char *to = line->text + line->len;
+	if (quoted)
+		*to++ = '"';
+	memcpy(to, value.at, value.len);
+	to += value.len;
+	if (quoted)
+		*to++ = '"';
+	line->len = (size_t)(to - line->text);
 	return true;
 }
 
@@ -192,7 +238,11 @@ static bool put_plain(struct log_line *line, struct slice *value)
 
 void log_text(struct log_line *line, const char *name, struct slice value)
 {
+	unsigned kinds = 0;
 	if (!put_name(line, name))
+		return;
+	bool whole = value.len > 0 && is_plain(value, &kinds);
+	if (whole && put_value(line, value, is_json(line) || (kinds & PLAIN_IF_QUOTED)))
 		return;
 	bool quoted = is_json(line) || needs_quotes(value);
 	if (quoted)
@@ -218,6 +268,14 @@ void log_cstr(struct log_line *line, const char *name, const char *value)
 {
 	if (value)
 		log_text(line, name, slice_of(value));
+}
+
+/* Text of ours, a word: it stands for itself. At a line's begin there is room for it. */
+static void put_word(struct log_line *line, const char *name, const char *word)
+{
+	bool put = put_name(line, name) && put_value(line, slice_of(word), is_json(line));
+	assert(put);
+	(void)put;
 }
 
 void log_u64(struct log_line *line, const char *name, uint64_t value)
@@ -247,8 +305,8 @@ void log_line_start(struct log_line *line, const struct log_event *event, enum l
 	put_text(line, json ? "{\"ts\":\"" : "ts=");
 	put_time(line, clock_wall_us());
 	put_text(line, json ? "\"" : "");
-	log_cstr(line, "level", level_words[event->level]);
-	log_cstr(line, "event", event->name);
+	put_word(line, "level", level_words[event->level]);
+	put_word(line, "event", event->name);
 }
 
 void log_line_finish(struct log_line *line)

@@ -86,6 +86,25 @@ static struct slice forwarded_for(const struct http_settings *settings, struct s
 	return found;
 }
 
+/* inet_ntop prints by snprintf: a third of all that a line of the log took. */
+static struct slice write_ipv4(const struct in_addr *address, char text[REQUEST_CLIENT_BYTES])
+{
+	const unsigned char *bytes = (const unsigned char *)address;
+	char *to = text;
+	for (size_t i = 0; i < 4; i++) {
+		unsigned byte = bytes[i];
+		if (i > 0)
+			*to++ = '.';
+		if (byte >= 100)
+			*to++ = (char)('0' + byte / 100);
+		if (byte >= 10)
+			*to++ = (char)('0' + byte / 10 % 10);
+		*to++ = (char)('0' + byte % 10);
+	}
+	*to = '\0';
+	return (struct slice){ text, (size_t)(to - text) };
+}
+
 struct slice request_client(const struct request *request, char text[REQUEST_CLIENT_BYTES])
 {
 	struct slice list, found = { NULL, 0 };
@@ -94,8 +113,8 @@ struct slice request_client(const struct request *request, char text[REQUEST_CLI
 		found = forwarded_for(request->http->settings, list);
 	if (found.len || !peer || peer->sa_family == AF_UNIX)
 		return found;
-	const void *address = peer->sa_family == AF_INET
-				      ? (const void *)&((const struct sockaddr_in *)(const void *)peer)->sin_addr
-				      : (const void *)&((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
-	return slice_of(inet_ntop(peer->sa_family, address, text, REQUEST_CLIENT_BYTES));
+	if (peer->sa_family == AF_INET)
+		return write_ipv4(&((const struct sockaddr_in *)(const void *)peer)->sin_addr, text);
+	const struct sockaddr_in6 *peer6 = (const void *)peer;
+	return slice_of(inet_ntop(AF_INET6, &peer6->sin6_addr, text, REQUEST_CLIENT_BYTES));
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lines of the log say who asked: the address, through proxies that are trusted and no others, the tenant, the MCP client."""
+import http.client
 import json
 
 import pytest
@@ -39,6 +40,16 @@ def test_whoever_is_not_trusted_is_not_believed(start):
     gateway = start({"trusted_proxies": [], "identity": {"tenant_header": "X-Tenant"}})
     gateway.call("echo", {}, X_Tenant="acme", X_Forwarded_For="203.0.113.7")
     assert line(gateway)["client"] == "127.0.0.1" and "tenant" not in line(gateway)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.10.200.9", "127.255.99.100"])
+def test_an_address_is_written_as_it_is(start, address):
+    gateway = start()
+    client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30, source_address=(address, 0))
+    client.request("POST", "/v1/tools/echo", b"{}", {"Content-Type": "application/json"})
+    assert client.getresponse().status == 200
+    client.close()
+    assert line(gateway)["client"] == address
 
 
 def test_several_lines_of_the_header_are_none(start):
