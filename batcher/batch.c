@@ -105,3 +105,11 @@ struct batch_facts batch_facts(const struct batch *batch, const struct batch_ite
 		.bisected = batch->kind == ATTEMPT_BISECTION,
 	};
 }
+
+struct batch_facts batch_item_facts(const struct batch_item *item, uint64_t now_us)
+{
+	if (item->batch)
+		return batch_facts(item->batch, item, now_us);
+	return (struct batch_facts){ .waited_us = window_elapsed_us(item->added_us, now_us),
+				     .attempts = item->attempts };
+}

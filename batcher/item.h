@@ -72,5 +72,7 @@ TAILQ_HEAD(batch_item_list, batch_item);
 /* When the request that it is in left for its provider; 0: it has failed and is about to leave again; CLOCK_NEVER: its
  * provider has not been asked yet. */
 uint64_t batch_item_left_us(const struct batch_item *item);
+/* The facts of an item that waits or travels, as if it were answered now. */
+struct batch_facts batch_item_facts(const struct batch_item *item, uint64_t now_us);
 
 #endif

@@ -9,6 +9,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/alerts.c gateway/admin/alerts.h gateway/admin/alerts_private.h \
 	gateway/admin/alerts_page.c \
 	gateway/admin/calls_page.c \
+	gateway/admin/calls_survey.c gateway/admin/calls_survey.h \
 	gateway/admin/cache_pages.c gateway/admin/cache_pages.h \
 	gateway/admin/condition.c gateway/admin/condition.h \
 	gateway/admin/config_page.c \
@@ -46,6 +47,7 @@ libgateway_a_SOURCES = \
 	gateway/call/recent_calls.c gateway/call/recent_calls.h \
 	gateway/call/reply.c gateway/call/reply.h \
 	gateway/call/route.h \
+	gateway/call/under_way.c gateway/call/under_way.h \
 	gateway/call/worker.c gateway/call/worker.h \
 	gateway/call/world.h \
 	gateway/cli/workload.c gateway/cli/workload.h \

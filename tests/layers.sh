@@ -54,7 +54,7 @@ declare -A front_doors=(
 # Library header: the one room that may include it.
 declare -A walls=([microhttpd]=gateway/http [yaml]=gateway/config [curl]=upstream [hiredis]=cache/redis [sqlite3]=cache/disk [zlib]=base [protobuf-c]=gateway [curses]=gateway/cli/top)
 # Who serves a path sees world.h. The worker whole is seen by calls, by whoever runs it, and by these, which wait on its loop.
-worker_seen_by='gateway/call gateway/server gateway/admin/export.c gateway/admin/purge.c gateway/mcp/subscriptions.c'
+worker_seen_by='gateway/call gateway/server gateway/admin/calls_survey.c gateway/admin/export.c gateway/admin/purge.c gateway/mcp/subscriptions.c'
 # Files of a room that include each other because they are one thing in several: "first: the others". X and X_private are
 # one without saying.
 one_thing=(

@@ -25,7 +25,7 @@ struct call *call_new(struct worker *home)
 		if (!call)
 			return NULL;
 	}
-	memset(call, 0, sizeof *call);
+	memset(call, 0, offsetof(struct call, request_id));
 	call->home = home;
 	call->catalogue = catalogue_hold(home->catalogue, home->index);
 	call->started_us = loop_now(home->loop);
@@ -249,6 +249,17 @@ static void keep_identity(struct call *call, const struct caller *caller)
 	call->identity = (struct slice){ call->identity_bytes, caller->name_len };
 }
 
+/* Whose it is, for pages; the request may be gone before the call is over. */
+static void keep_request(struct call *call, const struct request *request)
+{
+	call->request_id[0] = call->tenant[0] = '\0';
+	if (!request)
+		return;
+	keep_text(call->request_id, sizeof call->request_id, slice_of(request->id));
+	if (request->from_trusted_proxy)
+		recent_calls_put(call->tenant, sizeof call->tenant, request->headers[HEADER_TENANT]);
+}
+
 void call_send(struct call *call, struct blob *body)
 {
 	assert_owner(worker_owner(call->home));
@@ -262,6 +273,8 @@ void call_send(struct call *call, struct blob *body)
 	call->deadline_us =
 		clock_add(call->started_us, call->own_deadline ? caller->timeout_us : call->tool->timeout_us);
 	keep_identity(call, caller);
+	keep_request(call, caller->request);
+	call->sent = ++home->sent;
 	call->caller_number = caller->number;
 	call->urgency = caller->urgency;
 	call->directives = caller->directives;

@@ -24,6 +24,7 @@
 #include "cache/cache.h"
 #include "cache/flight.h"
 #include "gateway/call/caller.h"
+#include "gateway/call/recent_calls.h"
 #include "gateway/tools/catalogue.h"
 #include "gateway/config/config.h"
 #include "gateway/trace/context.h"
@@ -55,7 +56,8 @@ struct call {
 	void (*on_notification)(struct call *call, enum mcp_notification_kind note, struct slice params);
 	struct mcp_asks asks;
 	void *context;
-	size_t index; /* the caller's own: place in its batch */
+	size_t index;  /* the caller's own: place in its batch */
+	uint64_t sent; /* its number among those that its home has sent; 0: it has not been sent */
 
 	/* the result: set when call_look_up says so, or when done is called */
 	struct answer *answer; /* owned reference */
@@ -110,6 +112,10 @@ struct call {
 	/* mailboxes */
 	struct mail mail;        /* there and back */
 	struct mail cancel_mail; /* there and back */
+
+	/* set by call_send, for whoever asks what is under way; not cleared before, since an answer from memory needs none */
+	char request_id[REQUEST_ID_BYTES]; /* "": it is nobody's request */
+	char tenant[RECENT_TENANT_BYTES];  /* as recent calls have it */
 };
 
 /* A call, empty but for home and the home's catalogue, which it holds. NULL when memory is out. Home thread, as all

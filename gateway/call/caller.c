@@ -120,6 +120,7 @@ enum outcome caller_read(struct caller *caller, const struct request *request, c
 		caller->tracestate = caller_tracestate(headers[HEADER_TRACESTATE]);
 	caller->linked = (struct slice){ NULL, 0 };
 	caller->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
+	caller->request = request;
 	if ((headers[HEADER_CACHE_CONTROL].len &&
 	     !cache_directives_parse(headers[HEADER_CACHE_CONTROL], &caller->directives)) ||
 	    (headers[HEADER_CACHE_CONTROL_MORE].len &&

@@ -15,13 +15,14 @@ enum { TENANT_BYTES = 128, CALLER_BYTES = 1 + TENANT_BYTES + 1 + 32 };
 
 struct caller {
 	struct cache_directives directives;
-	uint64_t timeout_us;          /* X-Request-Timeout-Ms; CLOCK_NEVER: not sent */
-	uint64_t number;              /* fairness: calls of one caller share it, whatever its connections */
-	uint8_t urgency;              /* RFC 9218, 4.1: 0..7, default 3 */
-	struct slice traceparent;     /* W3C, checked; or empty. Valid like the request */
-	struct slice tracestate;      /* W3C, goes with traceparent; or empty. Likewise */
-	struct slice linked;          /* the HTTP request's, where another one is its parent (MCP's _meta); likewise */
-	struct slice idempotency_key; /* or empty. Likewise */
+	uint64_t timeout_us;           /* X-Request-Timeout-Ms; CLOCK_NEVER: not sent */
+	uint64_t number;               /* fairness: calls of one caller share it, whatever its connections */
+	uint8_t urgency;               /* RFC 9218, 4.1: 0..7, default 3 */
+	struct slice traceparent;      /* W3C, checked; or empty. Valid like the request */
+	struct slice tracestate;       /* W3C, goes with traceparent; or empty. Likewise */
+	struct slice linked;           /* the HTTP request's, where another one is its parent (MCP's _meta); likewise */
+	struct slice idempotency_key;  /* or empty. Likewise */
+	const struct request *request; /* whose it all is; NULL: nobody waits (a background refresh) */
 	/* What scopes a cache key: bytes that are equal for equal tenants, and for equal callers. */
 	size_t tenant_len, name_len;
 	char tenant[1 + TENANT_BYTES];

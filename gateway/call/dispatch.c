@@ -15,6 +15,7 @@ struct dispatch *dispatch_new(struct worker *worker)
 	struct dispatch *dispatch = calloc(1, sizeof *dispatch);
 	if (!dispatch)
 		return NULL;
+	TAILQ_INIT(&dispatch->under_way);
 	TAILQ_INIT(&dispatch->looking);
 	TAILQ_INIT(&dispatch->recycled);
 	TAILQ_INIT(&dispatch->providers);
@@ -57,6 +58,7 @@ static struct fetch *take_fetch(struct dispatch *dispatch)
 			return NULL;
 	}
 	memset(fetch, 0, offsetof(struct fetch, traceparent));
+	TAILQ_INSERT_TAIL(&dispatch->under_way, fetch, among);
 	dispatch->busy++;
 	return fetch;
 }
@@ -69,6 +71,7 @@ static void free_fetch(struct dispatch *dispatch, struct fetch *fetch)
 	blob_unref(fetch->tracestate);
 	if (fetch->provider)
 		fetch->provider->fetches--;
+	TAILQ_REMOVE(&dispatch->under_way, fetch, among);
 	dispatch->busy--;
 	if (dispatch->recycled_count >= KEPT_TRIPS) {
 		free(fetch);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dispatch_private.h: what dispatch.c (flights, batchers, completion) and dispatch_tier.c (a fetch before it boards a
- * batch) share. Nobody else includes it.
+ * dispatch_private.h: what dispatch.c (flights, batchers, completion), dispatch_tier.c (a fetch before it boards a batch),
+ * provider.c and under_way.c (what there is just now) share. Nobody else includes it.
  */
 #ifndef JITNEY_GATEWAY_CALL_DISPATCH_PRIVATE_H
 #define JITNEY_GATEWAY_CALL_DISPATCH_PRIVATE_H
@@ -40,7 +40,8 @@ struct fetch {
 	struct blob *tracestate;   /* NULL: none */
 	char traceparent[56];
 	char idempotency_key[256];
-	TAILQ_ENTRY(fetch) next; /* in dispatch->recycled or, while looking, dispatch->looking */
+	TAILQ_ENTRY(fetch) among; /* in dispatch->under_way */
+	TAILQ_ENTRY(fetch) next;  /* in dispatch->recycled or, while looking, dispatch->looking */
 };
 TAILQ_HEAD(fetches, fetch);
 
@@ -87,6 +88,7 @@ struct dispatch {
 	struct worker *worker;
 	struct flights *flights;
 	struct providers providers; /* the open ones */
+	struct fetches under_way;   /* all there are, the oldest first */
 	struct fetches looking;     /* in the tier behind memory */
 	struct fetches recycled;
 	size_t recycled_count;

@@ -136,6 +136,7 @@ static struct recent_call *begin_memory(const struct call *call, const struct re
 	to->ended_us = ended_us;
 	to->to_wall_us = call->home->to_wall_us;
 	to->tool = call->tool->index;
+	to->sent = call->sent;
 	memcpy(to->request_id, request->id, sizeof to->request_id);
 	to->tenant[0] = to->detail[0] = '\0';
 	if (request->from_trusted_proxy)

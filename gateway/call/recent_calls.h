@@ -22,15 +22,19 @@ enum {
 };
 
 struct recent_call {
-	uint64_t started_us, ended_us; /* of the loops' clock; ended_us 0: nothing stands here */
+	uint64_t started_us, ended_us; /* of the loops' clock; ended_us 0: nothing stands here; under way: now */
 	uint64_t to_wall_us;           /* what that clock lacked of the wall's when the call ended: so its time stays */
 	uint64_t look_us;              /* spent on a tier outside the process */
 	uint64_t bytes;                /* of the answer */
+	uint64_t sent;                 /* call->sent: tells which one it was while it was under way */
 	uint64_t number;               /* of its worker's calls: tells two copies of one from two calls */
 	struct batch_facts facts;      /* zero: it never left */
 	unsigned tool;                 /* its metrics label */
 	unsigned status;
 	enum outcome outcome;
+	unsigned home;     /* under way: its worker */
+	bool under_way;    /* it has not ended (under_way.h), and has no status, outcome, bytes and number */
+	bool looking;      /* likewise: it looks in a tier outside the process, or waits for another gateway */
 	const char *cache; /* how the answer came about: static */
 	char request_id[REQUEST_ID_BYTES];
 	char tenant[RECENT_TENANT_BYTES]; /* "": not named by a trusted proxy; cut if longer */

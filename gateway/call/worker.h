@@ -68,6 +68,7 @@ struct worker {
 	struct list_waits list_waits;       /* requests that wait for MCP servers' first lists (await_lists.c) */
 	struct list_waits lists_due;        /* those of them that need not wait any more */
 	struct turn_waits turns;
+	uint64_t sent;         /* calls of ours that have left memory behind, since the start */
 	struct calls outgoing; /* calls for other workers: posted at the end of the turn */
 	struct calls returned; /* calls of ours whose owner is this worker too: home at the end of the turn */
 	struct calls recycled; /* call objects to be used again */

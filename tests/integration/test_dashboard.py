@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The admin listener's page: all of it from the binary, readable without scripts, open to no other page."""
+import json
 import pathlib
 import re
 import shutil
@@ -9,6 +10,7 @@ import pytest
 
 from harness import provider as behave
 from harness.browser import DRIVER, Browser
+from harness.gateway import PATIENT
 from harness.poll import until
 from harness.reload import reload
 
@@ -162,6 +164,29 @@ def test_names_of_arguments_hide_nothing_and_numbers_keep_their_digits(start, pr
     until(lambda: "%: " in browser.run("return document.querySelector('main').innerText"), "there is no such tool, and the page says so")
 
 
+def test_what_a_stranger_has_named_fits_a_phone_and_is_only_text(start, provider, browser):
+    markup, backwards, long = "<img src=x onerror=alert(1)><script>alert(2)</script>", "\u202eevil\u2066 \u05e9\u05dc\u05d5\u05dd", "x" * 4096
+    schema = {"type": "object", "properties": {markup: {"type": "string", "description": markup + long}, backwards: {"type": "string", "enum": [markup, long]},
+                                               "y" * 900: {"type": "integer", "default": markup}, "z": {"type": "string", "maxLength": 9999, "default": long}}}
+    gateway = start({"tools": {"k" * 64: {"upstream": "rest", "description": markup + long, "input_schema": schema, "request": {"method": "POST", "path": "/x", "body": "{arguments}"}}},
+                     "trusted_proxies": ["127.0.0.1/32"], "identity": {"tenant_header": "X-Tenant"}})
+    provider.behaviour = behave.status(500, json.dumps({"error": markup + backwards + long}).encode())
+    for tenant in (markup, backwards.encode().decode("latin-1"), "w" * 128):
+        assert gateway.call("k" * 64, x_tenant=tenant, x_request_id="r" * 128).status == 502
+    gateway.told("r" * 128, 3)
+    for width in (360, 1280):
+        for view in (*VIEWS[:-1], "tools/" + "k" * 64):
+            browser.open("about:blank")
+            browser.open(gateway.url("/", "admin") + "#" + view, width, 740)
+            until(lambda: browser.run("return !!document.querySelector('nav a[aria-current]') && !!document.querySelector('main p, main table, main form')"), view)
+            if view == "calls":
+                until(lambda: browser.run("return document.querySelectorAll('tbody button').length") == 6, "three calls of three tenants")
+                browser.run("[...document.querySelectorAll('tbody button')].at(-1).click()")
+            assert browser.run("return document.documentElement.scrollWidth") <= width, view
+            assert browser.run("return document.querySelectorAll('main img, main script').length") == 0
+    assert browser.complaints() == []
+
+
 def test_one_of_a_batchs_calls_opens_with_the_others(start, browser):
     """They have one request id, and have begun together."""
     gateway = start()
@@ -208,6 +233,24 @@ def test_a_purge_says_first_what_it_would_drop(gateway, browser):
     browser.run("const input = document.querySelector('form.last input'); input.value = 'nobody'; " + press)
     until(lambda: "There is no such tool" in shown(browser), "what cannot be purged is said")
     assert browser.run("return asked.length") == 2
+
+
+def test_a_call_is_seen_while_it_is_under_way(start, provider, later, browser):
+    """Where it is and for how long, and so is its batch; then it has come back."""
+    gateway = start({"upstreams": {"array": PATIENT}})
+    provider.hold()
+    call = later(lambda: gateway.call("echo", {"n": 1}))
+    provider.until_deliveries(1)
+    browser.open(gateway.url("/", "admin") + "#calls")
+    until(lambda: "at the provider" in (row := browser.run("return (document.querySelector('tbody tr') || document.body).innerText")) and "so far" in row, "it is told")
+    browser.run("document.querySelector('tbody button').click()")
+    until(lambda: "Now at the provider. Left in batch" in shown(browser), "its story is open")
+    browser.open(gateway.url("/", "admin") + "#bus")
+    until(lambda: "so far" in shown(browser), "its batch is under way")
+    provider.release()
+    assert call.result(20).status == 200
+    until(lambda: "so far" not in shown(browser) and "nothing was under way" in shown(browser), "it has come back")
+    assert browser.complaints() == []
 
 
 def test_calls_by_tenant_and_by_time(start, provider, browser):

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from harness import provider as behave
+from harness.gateway import PATIENT
 from harness.poll import until
 from harness.wire import request_bytes
 
@@ -98,6 +99,100 @@ def test_a_call_has_begun_when_it_did_however_often_one_asks(gateway, provider):
     assert began - .002 <= at <= ended + .002
 
 
+def test_a_call_under_way_is_told_with_its_time_so_far(start, provider, later):
+    """One that waits in the line, one at the provider: while they do, the one that has taken longest first."""
+    gateway = start({"upstreams": {"array": {**PATIENT, "concurrency": 1}}})
+    provider.hold()
+    first = later(lambda: gateway.call("echo", {"n": 1}, x_request_id="sent"))
+    provider.until_deliveries(1)
+    second = later(lambda: gateway.call("echo", {"n": 2}, x_request_id="waits"))
+    gateway.until_metric("batch_waiting_items", 1)
+    sent, waits = until(lambda: both(calls(gateway)), "both are told")
+    assert (sent["request_id"], sent["stage"], sent["batch_size"], sent["attempts"]) == ("sent", "upstream", 1, 1) and sent["batch_id"] >= 1
+    assert (waits["request_id"], waits["stage"]) == ("waits", "queue") and "batch_id" not in waits
+    for call in (sent, waits):
+        assert call["state"] == "under_way" and call["tool"] == "echo" and not {"outcome", "status", "bytes"} & set(call)
+        assert sum(part["us"] for part in call["timeline"]) == call["total_us"]
+    assert {part["what"] for part in waits["timeline"]} == {"queue", "gateway"} and sent["started_at"] <= waits["started_at"]
+    later_on = until(lambda: [call for call in calls(gateway, one="/sent") if call["total_us"] > sent["total_us"]], "its time goes on")
+    assert later_on[0]["started_at"] == sent["started_at"] and later_on[0]["batch_id"] == sent["batch_id"]
+    reply = gateway.get("/admin/calls?state=under_way", "admin").json()
+    assert len(reply["calls"]) == 2 and reply["in_flight"] == 2 and reply["silent_workers"] == []
+    assert calls(gateway, "?state=ended") == [] and calls(gateway, "?outcome=ok") == [] and calls(gateway, "?tool=write") == []
+    assert [call["request_id"] for call in calls(gateway, "?limit=1")] == ["sent"] and [call["request_id"] for call in calls(gateway, f"?batch_id={sent['batch_id']}")] == ["sent"]
+    provider.release()
+    assert first.result(20).status == second.result(20).status == 200
+    ended, = gateway.told("sent")
+    assert ended["state"] == "ended" and "stage" not in ended and ended["batch_id"] == sent["batch_id"] and calls(gateway, "?state=under_way") == []
+
+
+def both(found):
+    return found if len(found) == 2 and found[0].get("stage") == "upstream" else None
+
+
+def test_under_way_are_those_of_every_worker_and_whose_they_are(start, provider, later):
+    """Of many that share a fetch some are told; of all the owner's, those of each worker's clients."""
+    gateway = start({"trusted_proxies": ["127.0.0.1/32"], "identity": {"tenant_header": "X-Tenant"}, "upstreams": {"array": PATIENT, "rest": PATIENT}})
+    provider.hold()
+    asked = [later(lambda n=n: gateway.call("send" if n % 2 else "write", {"n": n}, x_request_id=f"id-{n}", x_tenant=f"t{n % 3}")) for n in range(12)]
+    shared = [later(lambda: gateway.call("cached", {"n": 1}, x_request_id="shared")) for _ in range(20)]
+    gateway.until_metric("in_flight_requests", 32)
+    found = until(lambda: found if len(found := calls(gateway, "?state=under_way")) == 20 else None, "12 of their own, and 8 of those that share")
+    assert sum(call["request_id"] == "shared" for call in found) == 8
+    assert sorted(call["request_id"] for call in found if call["request_id"] != "shared") == sorted(f"id-{n}" for n in range(12))
+    assert all(call["tenant"] == f"t{int(call['request_id'][3:]) % 3}" for call in found if call["request_id"] != "shared")
+    assert sorted(call["request_id"] for call in calls(gateway, "?tenant=t1")) == sorted(f"id-{n}" for n in range(12) if n % 3 == 1)
+    assert {call["tool"] for call in calls(gateway, "?state=under_way&tool=send")} == {"send"}
+    provider.release()
+    assert all(one.result(20).status == 200 for one in asked + shared)
+
+
+def test_no_more_are_told_than_fit_and_how_many_there_are(start, provider, later):
+    gateway = start({"upstreams": {"rest": PATIENT}, "workers": 1})
+    provider.hold()
+    asked = [later(lambda n=n: gateway.call("send", {"n": n})) for n in range(70)]
+    gateway.until_metric("in_flight_requests", 70)
+    reply = gateway.get("/admin/calls?state=under_way&limit=10000", "admin").json()
+    assert len(reply["calls"]) == 64 and reply["in_flight"] == 70
+    began = [call["started_at"] for call in reply["calls"]]
+    assert began == sorted(began)
+    provider.release()
+    assert all(one.result(20).status == 200 for one in asked)
+
+
+def test_what_nobody_waits_for_is_under_way_too(start, provider):
+    """A background refresh has no request."""
+    gateway = start({"tools": {"cached": {"cache": {"ttl": "1ms", "stale_while_revalidate": "1h"}}}})
+    gateway.call("cached", {"n": 1})
+    provider.hold()
+    until(lambda: gateway.call("cached", {"n": 1}) and len(provider.deliveries) > 1, "it is fetched anew")
+    call, = calls(gateway, "?state=under_way")
+    assert call["request_id"] == "" and call["tool"] == "cached" and call["stage"] == "upstream"
+    provider.release()
+
+
+def test_asking_while_calls_come_and_go_tells_none_twice(start, provider, later):
+    gateway = start()
+    provider.behaviour = behave.after(.003)
+    working = [True]
+
+    def work(worker):
+        n = 0
+        while working[0]:
+            assert gateway.call("write", {"n": n}, x_request_id=f"{worker}-{n}").status == 200
+            n += 1
+        return n
+
+    asked = [later(work, worker) for worker in range(4)]
+    seen = 0
+    for _ in range(60):
+        ids = [call["request_id"] for call in calls(gateway, "?limit=10000")]
+        assert len(ids) == len(set(ids)), sorted(ids)
+        seen += sum("stage" in call for call in calls(gateway))
+    working[0] = False
+    assert sum(one.result(20) for one in asked) > 0 and seen > 0
+
+
 def test_filters_are_decoded(gateway, provider):
     gateway.call("echo", {"n": 1}, x_request_id="one")
     batch, = gateway.told("one")
@@ -114,7 +209,7 @@ def test_who_left_is_there_too(gateway, provider):
     assert call["request_id"] == "gone" and call["status"] == 499
 
 
-@pytest.mark.parametrize("query", ["?tol=echo", "?outcome=fine", "?limit=0", "?limit=many", "?limit=10001", "?batch_id=-1", "?tool=",
+@pytest.mark.parametrize("query", ["?tol=echo", "?outcome=fine", "?state=fine", "?limit=0", "?limit=many", "?limit=10001", "?batch_id=-1", "?tool=",
                                    "?tool=%6", "?tool=%zz", "?outcome=o%", "?tool=" + "%61" * 257])
 def test_what_cannot_be_meant_is_refused(gateway, query):
     reply = gateway.get(f"/admin/calls{query}", "admin")

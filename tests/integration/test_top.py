@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.admin_stand_in import StandIn, numbers, tool, upstream
-from harness.gateway import JITNEY
+from harness.gateway import JITNEY, PATIENT
 from harness.poll import until
 from harness.terminal import Terminal
 
@@ -69,6 +69,8 @@ def test_each_view_shows_what_the_gateway_says(start, provider):
         terminal.until_shows(r"^program +1 .* \d+$")
         terminal.type("6")
         terminal.until_shows(r"^No alert fires\.$")
+        terminal.type("7")
+        terminal.until_shows(r"^No call is under way\.$")
         terminal.type("\t")
         terminal.until_shows(r"^\[1 upstreams\]", "Tab goes on to the first view")
         terminal.type("q")
@@ -285,6 +287,27 @@ def test_batches_are_put_together_from_their_calls():
     lines = [re.split(r"  +", line.strip()) for line in done.stdout.splitlines()[-2:]]
     assert [line[1:] for line in lines] == [["8", "2", "3.0ms", "40ms", "1", "ok, tool_error", "two, one"],
                                             ["7", "2", "0us", "500us", "1", "ok", "one"]], done.stdout
+
+
+def test_calls_under_way_are_seen_while_they_are(start, provider, later):
+    gateway = start({"upstreams": {"array": {**PATIENT, "concurrency": 1}}})
+    provider.hold()
+    first = later(lambda: gateway.call("echo", {"n": 1}, x_request_id="sent"))
+    provider.until_deliveries(1)
+    second = later(lambda: gateway.call("echo", {"n": 2}, x_request_id="waits"))
+    gateway.until_metric("batch_waiting_items", 1)
+    with top(admin(gateway), "--view", "calls") as terminal:
+        terminal.until_shows(r"^echo +\S+ +provider +\S+ +\d+ +1 +1 +sent$")
+        terminal.until_shows(r"^echo +\S+ +line +\S+ .* waits$")
+        assert [line.split()[-1] for line in rows(terminal)] == ["sent", "waits"], "who has waited longest is first"
+        terminal.type("3")
+        terminal.until_shows(r"^\d\d:\d\d:\d\d\.\d{3} +\d+ +1 +\S+ +\S+ +idle +1 +under way +echo$")
+        terminal.type("7")
+        provider.release()
+        terminal.until_shows(r"^No call is under way\.$")
+        terminal.type("q")
+        quits(terminal)
+    assert first.result(20).status == second.result(20).status == 200
 
 
 def test_alerts_stand_in_the_head_and_have_a_view():

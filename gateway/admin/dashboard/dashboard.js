@@ -3,7 +3,7 @@
 // else is asked for but what a button says. All text goes into the page as text, never as markup.
 "use strict";
 const main = document.querySelector("main"), state = document.querySelector("#state");
-let stats = null, calls = [], alerts = null, lists = [], tiers = null, before = null, opened = "", mates = [], bench = null, shown = "", body = null;
+let stats = null, calls = [], inFlight = 0, alerts = null, lists = [], tiers = null, before = null, opened = "", mates = [], bench = null, shown = "", body = null;
 const filter = { tool: "", tenant: "", outcome: "" }, search = { text: "", by: "calls" }, order = { by: "began" };
 
 function el(tag, attributes = {}, ...inner) {
@@ -94,7 +94,7 @@ const views = {
       el("p", { class: "dim" }, `jitney ${stats.version}, `, el("a", { href: "admin/config" }, `configuration ${stats.generation}`), `, loaded ${span(Math.max(0, stats.at - stats.loaded_at))} ago (${stats.asked_by}), up for ${span(stats.uptime_s)}, ${stats.workers.length} ${stats.workers.length > 1 ? "workers" : "worker"}, ${stats.tools.length} ${stats.tools.length === 1 ? "tool" : "tools"}.`)];
   },
   upstreams() {
-    const ends = stats.upstreams.flatMap((u) => (u.endpoints || []).map((e, i) => row([text(u.name), text(e.url),
+    const ends = stats.upstreams.flatMap((u) => (u.endpoints || []).map((e, i) => row([text(u.name), el("td", { class: "text long" }, e.url),
       text(el("span", { class: e.state === "up" && e.healthy ? "good" : "bad" }, e.state === "up" && !e.healthy ? "not reached" : e.state)),
       number(e.requests), String(e.weight), el("td", { class: "text long" }, e.reason || ""),
       el("td", {}, u.dialect === "mcp-stdio" ? "" : el("button", { onclick: (event) => change(`${e.state === "draining" ? "Take back" : "Drain"} ${e.url}?`, "POST", `admin/endpoints/${encodeURIComponent(u.name)}/${i}/${e.state === "draining" ? "undrain" : "drain"}`, event.target) }, e.state === "draining" ? "undrain" : "drain"))])));
@@ -107,7 +107,7 @@ const views = {
     const left = (members) => Math.max(...members.map((c) => c.started_at + (spent(c, "look_up") + spent(c, "queue")) / 1e6));
     const rows = [...batches].map(([id, members]) => [left(members), id, members]).sort((a, b) => b[0] - a[0]).slice(0, 60).map(([at, id, members]) => row([clock(at), text(String(id)),
       text(el("div", { class: "bus", role: "img", "aria-label": members[0].batch_size + " calls" }, ...Array.from({ length: Math.min(members[0].batch_size, 60) }, () => el("i")))),
-      number(members[0].batch_size), el("td", { class: "text state" }, members[0].batch_reason, el("small", {}, reasons[members[0].batch_reason])), time(most(members, "queue")), time(most(members, "upstream")), text([...new Set(members.map((m) => m.tool))].join(", "))]));
+      number(members[0].batch_size), el("td", { class: "text state" }, members[0].batch_reason, el("small", {}, reasons[members[0].batch_reason])), time(most(members, "queue")), el("td", { class: members.some(isUnderWay) ? "warn" : "" }, soFar(members.find(isUnderWay) || {}, most(members, "upstream"))), text([...new Set(members.map((m) => m.tool))].join(", "))]));
     const why = stats.upstreams.filter((u) => Object.keys(u.flushes).length).map((u) => row([u.name, number(u.requests), number(u.saved_requests),
       el("td", { class: "text long" }, Object.entries(u.flushes).sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${reason} ${number(n)}`).join(", "))]));
     return [table("Batches that left lately, newest first", ["<left at", "<batch", "<riders", "calls", "<why it left", "longest wait", "under way", "<tools"], rows, "No batch has left lately."),
@@ -141,16 +141,18 @@ const views = {
   },
   calls() {
     const met = new Map(); // calls of one request may have begun together
-    const tenants = calls.some((c) => c.tenant), sorted = order.by === "took" ? [...calls].sort((a, b) => b.total_us - a.total_us) : calls;
+    const tenants = calls.some((c) => c.tenant), sorted = order.by === "took" ? [...calls].sort((a, b) => isUnderWay(b) - isUnderWay(a) || b.total_us - a.total_us) : calls;
     const rows = sorted.slice(0, 200).flatMap((call) => {
       const key = keyOf(call), nth = (met.get(key) || 0) + 1, id = `${key} ${nth}`;
       met.set(key, nth);
       const open = opened === id, one = row([clock(call.started_at), text(call.tool),
-        text(el("span", { class: call.outcome === "ok" ? "good" : "bad" }, call.outcome)), ...(tenants ? [text(call.tenant || "")] : []), text(call.cache), time(call.total_us), text(bar(call)),
-        text(el("button", { "aria-expanded": String(open), title: call.request_id, onclick: () => { opened = open ? "" : id; draw(); if (!open) fetchMates(call); } }, call.request_id.slice(0, 16)))]);
+        text(isUnderWay(call) ? el("span", { class: "warn" }, parts[call.stage]) : el("span", { class: call.outcome === "ok" ? "good" : "bad" }, call.outcome)), ...(tenants ? [text(call.tenant || "")] : []), text(call.cache), soFar(call, call.total_us), text(bar(call)),
+        text(el("button", { "aria-expanded": String(open), title: call.request_id, onclick: () => { opened = open ? "" : id; draw(); if (!open) fetchMates(call); } }, call.request_id.slice(0, 16) || "background refresh"))]);
       return open ? [one, el("tr", {}, el("td", { colspan: tenants ? 8 : 7, class: "text long" }, story(call)))] : [one];
     });
-    return [tenants ? byTenant() : null, legend(), table(`The last calls, ${order.by === "took" ? "slowest" : "newest"} first; failed and slow ones stay longer. A request's id opens its story`, ["<began", "<tool", "<outcome", ...(tenants ? ["<tenant"] : []), "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
+    const away = calls.filter(isUnderWay).length, all = !filter.tool && !filter.tenant && !filter.outcome;
+    return [tenants ? byTenant() : null, all && inFlight > away && away ? el("p", { class: "dim" }, `${inFlight} calls are under way; here are the ${away} that have been for longest.`) : null,
+      legend(), table(`Calls under way, then the last ones, ${order.by === "took" ? "slowest" : "newest"} first; failed and slow ones stay longer. A request's id opens its story`, ["<began", "<tool", "<outcome, or where it is", ...(tenants ? ["<tenant"] : []), "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
   },
   processes() {
     const how = (p) => { const u = stats.upstreams.find((u) => u.name === p.upstream); return u ? sign(u, true) : text("–"); };
@@ -168,7 +170,7 @@ const views = {
     if (!alerts) return [];
     const hook = alerts.webhook, value = (unit, v) => unit === "us" ? time(v) : unit === "percent" ? Math.round(v) + " %" : unit === "state" ? "" : number(v);
     const units = new Map(alerts.conditions.map((c) => [c.alert, c.unit]));
-    const line = (a) => row([el("th", { scope: "row" }, a.alert), text(el("span", { class: a.severity === "critical" ? "bad" : "warn" }, a.severity || "not yet")), text((a.upstream ? a.upstream + " " : a.kind === "worker" ? "worker " : "") + (a.subject || "the gateway")),
+    const line = (a) => row([el("th", { scope: "row" }, a.alert), text(el("span", { class: a.severity === "critical" ? "bad" : "warn" }, a.severity || "not yet")), el("td", { class: "text long" }, (a.upstream ? a.upstream + " " : a.kind === "worker" ? "worker " : "") + (a.subject || "the gateway")),
       el("td", { class: "text long" }, a.detail), value(units.get(a.alert), a.value), value(units.get(a.alert), a.threshold), span(Math.max(0, stats.at - a.since))]);
     const heads = ["<alert", "<severity", "<of", "<what", "is", "bound", "for"];
     return [table("What fires", heads, worst(alerts.alerts).map(line), "Nothing fires."), alerts.left_out ? el("p", { class: "warn" }, `and ${alerts.left_out} more`) : null,
@@ -217,7 +219,7 @@ function byTenant() {
   for (const call of calls) {
     const of = all.get(call.tenant || "") || { calls: 0, failed: 0, us: 0 };
     of.calls++;
-    of.failed += call.outcome === "ok" || call.outcome === "tool_error" ? 0 : 1;
+    of.failed += isUnderWay(call) || call.outcome === "ok" || call.outcome === "tool_error" ? 0 : 1;
     of.us += (call.timeline.find((p) => p.what === "upstream") || { us: 0 }).us;
     all.set(call.tenant || "", of);
   }
@@ -248,7 +250,9 @@ function bar(call, from = call.started_at, whole = call.total_us / 1e6) {
   if (call.started_at > from) drawn.firstChild.style.marginLeft = (100 * (call.started_at - from) / whole).toFixed(2) + "%";
   return drawn;
 }
-const keyOf = (call) => `${call.request_id} ${call.started_at} ${call.batch_id} ${call.tool} ${call.total_us}`;
+const isUnderWay = (call) => call.state === "under_way";
+const soFar = (call, us) => time(us) + (isUnderWay(call) ? " so far" : "");
+const keyOf = (call) => `${call.request_id} ${call.started_at} ${call.tool}` + (isUnderWay(call) ? "" : ` ${call.batch_id} ${call.total_us}`);
 async function fetchMates(call) {
   if (!call.batch_id) return;
   mates = (await read("admin/calls?limit=100&batch_id=" + call.batch_id).catch(() => ({ calls: [] }))).calls;
@@ -261,8 +265,8 @@ function story(call) {
   const all = [call, ...others.slice(0, 20)];
   const from = Math.min(...all.map((c) => c.started_at)), whole = Math.max(1e-6, ...all.map((c) => c.started_at + c.total_us / 1e6)) - from;
   return el("div", { class: "story" }, el("p", {}, `${call.tool}, request ${call.request_id}: `, call.timeline.map((p) => `${parts[p.what] || p.what} ${time(p.us)}`).join(" → ") || "answered at once", ". ",
-    call.batch_id ? `Left in batch ${call.batch_id}${call.batch_size > 1 ? ` with ${call.batch_size - 1} other${call.batch_size > 2 ? "s" : ""}` : ", alone"} (${call.batch_reason}: ${reasons[call.batch_reason]}), attempt ${call.attempts}. ` : "Sent nowhere. ",
-    call.tenant ? `Tenant ${call.tenant}. ` : "", call.detail ? el("b", {}, call.detail) : null),
+    isUnderWay(call) ? `Now ${parts[call.stage]}. ` : "", call.batch_id ? `Left in batch ${call.batch_id}${call.batch_size > 1 ? ` with ${call.batch_size - 1} other${call.batch_size > 2 ? "s" : ""}` : ", alone"} (${call.batch_reason}: ${reasons[call.batch_reason]}), attempt ${call.attempts}. ` : isUnderWay(call) ? "Not sent yet. " : "Sent nowhere. ",
+    ...(call.tenant ? ["Tenant ", el("bdi", {}, call.tenant), ". "] : []), call.detail ? el("b", {}, call.detail) : null),
     call.batch_id ? el("div", { class: "falls" }, ...all.map((c, i) => el("div", { class: "fall" }, el("span", { class: i ? "dim" : "" }, c.tool), bar(c, from, whole), el("span", { class: "dim" }, time(c.total_us))))) : null,
     others.length + 1 < call.batch_size && mates.length ? el("p", { class: "dim" }, "Not all of them are remembered any more.") : null);
 }
@@ -282,8 +286,8 @@ function field(name, schema, needed, inputs) {
   if (hint) input.setAttribute("aria-describedby", id + "-hint");
   const given = schema.default !== undefined ? schema.default : undefined;
   if (given !== undefined) input.value = input.tagName === "SELECT" || typeof given === "object" ? JSON.stringify(given) : String(given);
-  return el("div", { class: "field" }, el("label", { for: id }, name, needed ? el("b", { title: "required" }, " *") : null, el("span", { class: "dim" }, " " + (schema.enum ? "one of" : plain(schema).join(" or ") || "JSON"))), input,
-    hint ? el("small", { id: id + "-hint", class: "dim" }, hint) : null);
+  return el("div", { class: "field" }, el("label", { for: id }, el("bdi", {}, name), needed ? el("b", { title: "required" }, " *") : null, el("span", { class: "dim" }, " " + (schema.enum ? "one of" : plain(schema).join(" or ") || "JSON"))), input,
+    hint ? el("small", { id: id + "-hint", class: "dim told" }, hint) : null);
 }
 // As JSON text: a number keeps the digits that were typed.
 function argumentsOf(inputs, raw) {
@@ -331,7 +335,7 @@ async function openBench(name) {
       el("details", {}, el("summary", {}, "Arguments as JSON instead"), parts.raw),
       el("label", {}, parts.fresh, " not from memory"), parts.button);
     box.replaceChildren(el("p", {}, el("a", { href: "#tools" }, "all tools"), " · ", el("a", { href: "#calls", onclick: () => { filter.tool = name; } }, "its last calls")),
-      el("h2", {}, tool.title || name), tool.title ? el("p", { class: "dim" }, name) : "", el("p", {}, tool.description || "It has no description."),
+      el("h2", {}, tool.title || name), tool.title ? el("p", { class: "dim" }, name) : "", el("p", { class: "told" }, tool.description || "It has no description."),
       el("p", {}, el("span", { class: notes.read_only ? "good" : "warn" }, notes.read_only ? "Changes nothing" : notes.destructive === false ? "Changes something" : "May change or destroy something"), notes.idempotent ? ", may be repeated" : "", "."), form, result);
   } catch (error) { box.replaceChildren(el("p", { class: "bad" }, `${name}: ${error.message}`)); }
 }
@@ -376,7 +380,7 @@ async function refresh() {
   try {
     const fresh = await read("admin/stats"), asked = new URLSearchParams(view() === "calls" ? Object.entries(filter).filter(([, v]) => v) : []);
     asked.set("limit", "600");
-    if (["calls", "bus"].includes(view())) calls = (await read("admin/calls?" + asked)).calls;
+    if (["calls", "bus"].includes(view())) ({ calls, in_flight: inFlight } = await read("admin/calls?" + asked));
     if (view() === "cache") tiers = await read("admin/cache");
     if (view() === "alerts") alerts = await read("admin/alerts");
     if (view() === "processes") lists = (await read("admin/tools")).lists;

@@ -121,7 +121,7 @@ static void draw_help(void)
 	static const char *const text[] = {
 		"Keys of jitney top",
 		"",
-		"  1 to 6, Tab, arrows left and right   another view",
+		"  1 to 7, Tab, arrows left and right   another view",
 		"  arrows up and down, j k, page keys   scroll; g, Home and G, End: to either end",
 		"  s, S                                 sort by the next column, the one before",
 		"  r                                    the other way round",
@@ -134,6 +134,7 @@ static void draw_help(void)
 		"Latencies of rows are of the last minutes. OPEN of OF: requests under way and how",
 		"many may be; LINE: calls that wait; FULL: calls a request; LEFT: repeats left;",
 		"COST: of a request, and of each call in it, as learned; WINDOW: how long one waits.",
+		"Calls: those under way; FOR: so far; AT: where; IN: how long it has been there.",
 		"",
 		"Any key goes back.",
 	};

@@ -20,7 +20,7 @@ const uint8_t view_first_sort[VIEW_COUNT] = { VIEWS(X) };
 
 bool view_needs_calls(enum view view)
 {
-	return view == VIEW_BATCHES;
+	return view == VIEW_BATCHES || view == VIEW_CALLS;
 }
 
 const char *view_says_empty(enum view view)
@@ -29,6 +29,7 @@ const char *view_says_empty(enum view view)
 		[VIEW_UPSTREAMS] = "There is no upstream.",     [VIEW_TOOLS] = "There is no tool yet.",
 		[VIEW_BATCHES] = "No batch has left lately.",   [VIEW_CACHE] = "There is no tier.",
 		[VIEW_PROCESSES] = "No upstream is a program.", [VIEW_ALERTS] = "No alert fires.",
+		[VIEW_CALLS] = "No call is under way.",
 	};
 	return words[view];
 }
@@ -229,6 +230,12 @@ static double time_of(struct slice call, const char *what)
 	return 0;
 }
 
+static bool is_under_way(struct slice call)
+{
+	struct slice state = raw_member(call, "state");
+	return json_type(state) == JSON_STRING && json_string_is(state, SLICE("under_way"));
+}
+
 static void put_clock(struct text_cell *cell, double at_s)
 {
 	time_t whole = (time_t)at_s;
@@ -294,8 +301,8 @@ static void add_call(struct filling *filling, struct slice call)
 		text_cell_time(&cells[4], away_us);
 	if (stats_count(call, "attempts") > cells[6].key)
 		put_count(&cells[6], call, "attempts");
-	struct slice outcome = stats_text(call, "outcome", &filling->text);
-	if (!slice_equal(outcome, SLICE("ok")))
+	struct slice outcome = is_under_way(call) ? SLICE("under way") : stats_text(call, "outcome", &filling->text);
+	if (!is_under_way(call) && !slice_equal(outcome, SLICE("ok")))
 		row->tone = TONE_BAD;
 	struct text_cell word;
 	text_cell_put(&word, outcome);
@@ -411,6 +418,52 @@ static void add_alert(struct filling *filling, struct slice alert)
 	end_row(filling, row);
 }
 
+/* --- calls under way --- */
+
+static const struct text_column call_columns[] = {
+	{ "TOOL", true, 0 },   { "FOR", false, 0 },   { "AT", true, 0 },
+	{ "IN", false, 1 },    { "BATCH", false, 2 }, { "CALLS", false, 1 },
+	{ "TRIES", false, 3 }, { "TENANT", true, 4 }, { "REQUEST", true, 0 },
+};
+
+/* Where it is, in a word, and since when. */
+static void put_stage(struct filling *filling, struct slice call, struct text_cell *stage, struct text_cell *since)
+{
+	static const struct {
+		const char *what, *word;
+	} stages[] = { { "look_up", "look-up" }, { "queue", "line" }, { "upstream", "provider" } };
+	struct slice what = stats_text(call, "stage", &filling->text);
+	text_cell_put(stage, what);
+	text_cell_none(since);
+	for (size_t i = 0; i < countof(stages); i++)
+		if (slice_equal(what, slice_of(stages[i].what))) {
+			text_cell_put(stage, slice_of(stages[i].word));
+			text_cell_time(since, time_of(call, stages[i].what));
+		}
+}
+
+static void add_call_under_way(struct filling *filling, struct slice call)
+{
+	struct text_row *row = is_under_way(call) ? text_table_add(filling->table) : NULL;
+	if (!row)
+		return;
+	struct text_cell *cells = row->cells;
+	put_name(filling, &cells[0], call, "tool");
+	stats_put_time(call, "total_us", &cells[1]);
+	put_stage(filling, call, &cells[2], &cells[3]);
+	text_cell_none(&cells[4]);
+	text_cell_none(&cells[5]);
+	if (stats_count(call, "batch_id") > 0) {
+		snprintf(cells[4].text, sizeof cells[4].text, "%.0f", stats_count(call, "batch_id"));
+		cells[4].key = stats_count(call, "batch_id");
+		put_count(&cells[5], call, "batch_size");
+	}
+	put_count(&cells[6], call, "attempts");
+	put_name(filling, &cells[7], call, "tenant");
+	put_name(filling, &cells[8], call, "request_id");
+	end_row(filling, row);
+}
+
 /* --- all --- */
 
 static const struct {
@@ -425,6 +478,7 @@ static const struct {
 	[VIEW_CACHE] = { tier_columns, countof(tier_columns), "cache", add_tier },
 	[VIEW_PROCESSES] = { program_columns, countof(program_columns), "processes", add_program },
 	[VIEW_ALERTS] = { alert_columns, countof(alert_columns), "alerts", add_alert },
+	[VIEW_CALLS] = { call_columns, countof(call_columns), NULL, add_call_under_way },
 };
 
 size_t view_column_count(enum view view)

@@ -13,7 +13,8 @@
 	X(BATCHES, "batches", 0)                                                                                       \
 	X(CACHE, "cache", 0)                                                                                           \
 	X(PROCESSES, "processes", 0)                                                                                   \
-	X(ALERTS, "alerts", 1)
+	X(ALERTS, "alerts", 1)                                                                                         \
+	X(CALLS, "calls", 1)
 enum view {
 #define X(name, word, sort) VIEW_##name,
 	VIEWS(X)
