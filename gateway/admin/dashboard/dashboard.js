@@ -147,12 +147,12 @@ const views = {
       met.set(key, nth);
       const open = opened === id, one = row([clock(call.started_at), text(call.tool),
         text(isUnderWay(call) ? el("span", { class: "warn" }, parts[call.stage]) : el("span", { class: call.outcome === "ok" ? "good" : "bad" }, call.outcome)), ...(tenants ? [text(call.tenant || "")] : []), text(call.cache), soFar(call, call.total_us), text(bar(call)),
-        text(el("button", { "aria-expanded": String(open), title: call.request_id, onclick: () => { opened = open ? "" : id; draw(); if (!open) fetchMates(call); } }, call.request_id.slice(0, 16) || "background refresh"))]);
+        text(el("button", { "aria-expanded": String(open), title: call.request_id, onclick: () => { opened = open ? "" : id; draw(); if (!open) fetchMates(call); } }, call.request_id.slice(0, 12) || "no request"))]);
       return open ? [one, el("tr", {}, el("td", { colspan: tenants ? 8 : 7, class: "text long" }, story(call)))] : [one];
     });
     const away = calls.filter(isUnderWay).length, all = !filter.tool && !filter.tenant && !filter.outcome;
-    return [tenants ? byTenant() : null, all && inFlight > away && away ? el("p", { class: "dim" }, `${inFlight} calls are under way; here are the ${away} that have been for longest.`) : null,
-      legend(), table(`Calls under way, then the last ones, ${order.by === "took" ? "slowest" : "newest"} first; failed and slow ones stay longer. A request's id opens its story`, ["<began", "<tool", "<outcome, or where it is", ...(tenants ? ["<tenant"] : []), "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
+    return [tenants ? byTenant() : null, all && away >= 64 && inFlight > away ? el("p", { class: "dim" }, `${inFlight} calls are under way; here are the ${away} that have been for longest.`) : null,
+      legend(), table(`Calls under way, then the last ones, ${order.by === "took" ? "slowest" : "newest"} first; failed and slow ones stay longer. A request's id opens its story`, ["<began", "<tool", "<outcome or place", ...(tenants ? ["<tenant"] : []), "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
   },
   processes() {
     const how = (p) => { const u = stats.upstreams.find((u) => u.name === p.upstream); return u ? sign(u, true) : text("–"); };
