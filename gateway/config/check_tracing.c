@@ -134,11 +134,16 @@ static void check_headers(struct config_load *load, const struct node *root, enu
 	const struct variable headers = read_variable(signal, "HEADERS");
 	struct slice rest = slice_of(headers.value);
 	struct trace_attribute pair;
-	bool wrong = false;
+	bool wrong = false, reserved = false;
 	size_t count = 0;
-	while (!wrong && next_pair(load->nodes, &rest, &pair, &wrong))
+	while (!wrong && next_pair(load->nodes, &rest, &pair, &wrong)) {
 		wrong = wrong || value_header_name(slice_of(pair.name)) || value_header(slice_of(pair.value)) ||
 			++count > TRACE_HEADERS_MOST;
+		reserved = reserved || (!wrong && config_is_reserved_header(pair.name));
+	}
+	if (reserved)
+		complain_of_variable(load, root, headers.name,
+				     "names a header that is written by jitney itself, such as Content-Length");
 	if (wrong)
 		complain_of_variable(load, root, headers.name,
 				     "must be name=value pairs with commas between them, 32 at most");

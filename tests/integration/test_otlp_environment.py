@@ -140,7 +140,8 @@ def test_a_collector_that_nobody_vouches_for_is_told_nothing(start, papers, coll
 
 @pytest.mark.parametrize("environment, said", [
     ({ALL + "TRACES_ENDPOINT": "collector"}, ALL + "TRACES_ENDPOINT"), ({ALL + "METRICS_ENDPOINT": "grpc://c:1"}, ALL + "METRICS_ENDPOINT"),
-    ({ALL + "TRACES_HEADERS": "no pair"}, ALL + "TRACES_HEADERS"), ({ALL + "TIMEOUT": "soon"}, ALL + "TIMEOUT"),
+    ({ALL + "TRACES_HEADERS": "no pair"}, ALL + "TRACES_HEADERS"), ({ALL + "METRICS_HEADERS": "key=1,content-length=3"}, ALL + "METRICS_HEADERS"),
+    ({ALL + "HEADERS": "Transfer-Encoding=chunked"}, ALL + "HEADERS"), ({ALL + "TIMEOUT": "soon"}, ALL + "TIMEOUT"),
     ({ALL + "METRICS_TIMEOUT": "0"}, ALL + "METRICS_TIMEOUT"),
     ({ALL + "ENDPOINT": "https://127.0.0.1:1", ALL + "TRACES_CERTIFICATE": "/nowhere.pem"}, ALL + "TRACES_CERTIFICATE: No such file")])
 def test_a_mistake_is_told_by_the_name_of_its_variable(make, environment, said):
