@@ -170,6 +170,15 @@ static bool teach_limiter(struct batcher *batcher, const struct batch *batch, st
 	return tool && tool->common && common_completed(&batcher->common, tool->common, sample, &tool->costs, now_us);
 }
 
+/* It is another one, by whichever of its calls this was seen. What a class costs follows the next eight by itself (costs.h); what calls
+ * of a tool cost alone is held to be so until a round shows more. */
+static void forget_provider(struct batcher *batcher, struct lane_class *class)
+{
+	arrays_forget(&class->arrays);
+	for (struct learned_tool *tool = batcher->tool_list; tool; tool = tool->next)
+		costs_forget(&tool->costs);
+}
+
 static void learn_limit(struct batcher *batcher, struct lane_class *class, const struct batch *batch, bool given_up,
 			uint64_t now_us)
 {
@@ -189,8 +198,8 @@ static void learn_limit(struct batcher *batcher, struct lane_class *class, const
 	};
 	struct costs *own = sample.costs;
 	bool forgotten = teach_limiter(batcher, batch, &sample, now_us);
-	if (forgotten) /* it is another provider */
-		arrays_forget(&class->arrays);
+	if (forgotten)
+		forget_provider(batcher, class);
 	if (forgotten || is_other_provider(batcher, class))
 		forget_rate(batcher);
 	if (own != &class->costs && !given_up)

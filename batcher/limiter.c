@@ -78,6 +78,11 @@ size_t limiter_limit(const struct limiter *limiter)
 	return (size_t)limiter->limit;
 }
 
+bool limiter_rises(const struct limiter *limiter)
+{
+	return !limiter->fixed && (limiter->state == LIMITER_START || limiter->risen > 0);
+}
+
 size_t limiter_reachable(const struct limiter *limiter)
 {
 	bool ceiling_seen = limiter->fixed || limiter->state != LIMITER_START;
@@ -550,6 +555,10 @@ static void end_cut(struct limiter *limiter, const struct findings *found, uint6
 	bool comparable = !found->given_up && !limiter->before.given_up;
 	if (comparable &&
 	    !became_faster(limiter, found, found->gradient - luck_of_both(limiter, found), larger_of(1, by_queue))) {
+		if (has_changed(limiter, found)) {
+			forget_provider(limiter, found, now_us);
+			return;
+		}
 		correct_costs(limiter);
 		go_back(limiter, LIMITER_SLOWER, REST_FIRST_US, now_us);
 	} else if (found->queued || found->lost) {

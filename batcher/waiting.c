@@ -348,11 +348,20 @@ uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *l
 	return held_us > rate_us ? held_us : rate_us;
 }
 
+/* Whether calls of this lane travel alone, and not only to see what they take so. */
+static bool travel_alone(const struct batcher *batcher, const struct lane *lane, uint64_t now_us)
+{
+	const struct arrays *arrays = &batcher->classes[lane->class].arrays;
+	bool off = arrays_shunned(arrays, now_us) && !arrays_explore(arrays, now_us);
+	return off || window_single(&batcher->policy);
+}
+
 /* What a call of this lane costs, as far as it is known: by its tool if calls travel alone, else by its class. */
 static const struct costs *costs_of_call(const struct batcher *batcher, const struct lane *lane,
-					 const struct batch_item *item)
+					 const struct batch_item *item, uint64_t now_us)
 {
-	bool own = window_single(&batcher->policy) && item->learned && costs_known(&item->learned->costs);
+	bool single = travel_alone(batcher, lane, now_us);
+	bool own = single && item->learned && costs_known(&item->learned->costs);
 	return own ? &item->learned->costs : &batcher->classes[lane->class].costs;
 }
 
@@ -392,18 +401,18 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 					 const struct batch_item *item, uint64_t now_us)
 {
 	const struct lane_class *class = &batcher->classes[lane->class];
-	const struct costs *costs = costs_of_call(batcher, lane, item);
+	const struct costs *costs = costs_of_call(batcher, lane, item, now_us);
 	if (batcher->waiting_items == 0) {
 		admission_empty(&batcher->admission, now_us);
 		return (struct admission_decision){ .admitted = true };
 	}
-	bool off = arrays_shunned(&class->arrays, now_us) && !arrays_explore(&class->arrays, now_us);
-	bool single = window_single(&batcher->policy) || off;
+	bool single = travel_alone(batcher, lane, now_us);
 	struct admission_view view = {
 		.ahead = count_ahead(batcher, lane, item),
 		.waiting = batcher->waiting_items,
 		.batch = single ? 1 : learned_policy(batcher, class).max_items,
 		.slots = limiter_reachable(&batcher->limiter),
+		.rises = limiter_rises(&batcher->limiter),
 		.round_trip_us = class->exchange.exchange_us,
 		.deadline_us = item->urgent_us < item->deadline_us ? item->urgent_us : item->deadline_us,
 	};
@@ -428,7 +437,7 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 bool waiting_is_late(const struct batcher *batcher, const struct lane *lane, const struct batch_item *item,
 		     uint64_t now_us)
 {
-	const struct costs *costs = costs_of_call(batcher, lane, item);
+	const struct costs *costs = costs_of_call(batcher, lane, item, now_us);
 	if (batcher->in_flight == 0 || !costs_known(costs))
 		return false;
 	uint64_t least_us = (uint64_t)costs_expected_us(costs, 1),

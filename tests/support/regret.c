@@ -185,10 +185,15 @@ struct simulation_result regret_run(const struct regret_cell *cell, const struct
 	return run(&simulation);
 }
 
+struct simulation regret_simulation(const struct regret_cell *cell)
+{
+	return simulation_of(cell, &regret_auto, &regret_test_size);
+}
+
 struct simulation_result regret_run_history(const struct regret_cell *cell, const struct provider_model *first,
 					    uint64_t lasts_us, uint64_t slowest_us)
 {
-	struct simulation simulation = simulation_of(cell, &regret_auto, &regret_test_size);
+	struct simulation simulation = regret_simulation(cell);
 	simulation.provider = *first;
 	simulation.change_us = lasts_us;
 	simulation.settle_calls = 0; /* the seconds are what is promised */

@@ -57,6 +57,9 @@ struct simulation_result regret_run(const struct regret_cell *cell, const struct
 				    void (*watch)(void *context, const struct simulation_moment *moment),
 				    uint64_t watch_us);
 
+/* The batcher left to itself in that cell, for who has a provider of his own to set into it. */
+struct simulation regret_simulation(const struct regret_cell *cell);
+
 /* The same with the batcher left to itself, after a history of other worlds that lasted so long: `first` is its first
  * episode, cell->world the last one. slowest_us: what a slow call took in it. */
 struct simulation_result regret_run_history(const struct regret_cell *cell, const struct provider_model *first,

@@ -359,6 +359,29 @@ static void what_goes_alone_from_now_on_is_sought_anew(void **state)
 	assert_int_equal(limiter_reachable(&limiter), 4);
 }
 
+/* It was seen as a queue first, and the limit was cut: that this does not help tells of another provider, of which nothing is known. To go
+ * back, with its costs corrected, and to try a little more each time took seconds, while a line stood. */
+static void a_cut_that_does_not_help_shows_another_provider(void **state)
+{
+	(void)state;
+	struct limiter limiter;
+	struct costs costs = { .weight = 0 };
+	uint64_t now_us = 10 * CLOCK_US_PER_S;
+	limiter_init(&limiter, 0, LIMITER_START_BATCH);
+	loop_callers(&limiter, &costs, 256, 16, 10000, 3000, &now_us);
+	for (unsigned i = 0; i < 10000 && limiter.state != LIMITER_MORE; i++)
+		loop_callers(&limiter, &costs, 256, 16, 10000, 1, &now_us);
+	assert_int_equal(limiter.state, LIMITER_MORE);
+	for (unsigned i = 0; i < 1000 && limiter.state != LIMITER_CUT; i++)
+		loop_callers(&limiter, &costs, 256, 16, 10000 + 100 * i, 1, &now_us); /* it becomes slow by and by */
+	assert_int_equal(limiter.state, LIMITER_CUT);
+	uint64_t forgot_us = limiter.forgot_us;
+	now_us += CLOCK_US_PER_S; /* all that left before is back */
+	loop_callers(&limiter, &costs, 256, 1000, 200000, 40, &now_us);
+	assert_true(limiter.forgot_us > forgot_us);
+	assert_int_equal(limiter_limit(&limiter), LIMITER_START_SINGLE);
+}
+
 /* The limit is 64, six are used, and two of them are worked on: a cut to a quarter of 64 would change nothing, and look as
  * if exchanges had become slower. */
 static void a_cut_goes_below_what_is_used(void **state)
@@ -468,6 +491,7 @@ int main(void)
 		cmocka_unit_test(our_own_lag_is_not_the_provider_s),
 		cmocka_unit_test(a_limit_that_lets_all_queue_is_found_out),
 		cmocka_unit_test(what_goes_alone_from_now_on_is_sought_anew),
+		cmocka_unit_test(a_cut_that_does_not_help_shows_another_provider),
 		cmocka_unit_test(a_cut_goes_below_what_is_used),
 		cmocka_unit_test(a_cut_is_over_when_the_first_that_left_since_is_back),
 		cmocka_unit_test(a_fixed_number_stays),
