@@ -464,9 +464,23 @@ static void running_out_of_memory_is_told(void **state)
 	}
 }
 
+/* Arguments may be megabytes: what is only asked, whether they can be written, makes no copy of them. */
+static void to_check_arguments_does_not_copy_them(void **state)
+{
+	const struct route_settings settings = { .tool = "t", .path = "/send" };
+	struct dialect_route *route = new_route(&settings);
+	(void)state;
+	alloc_reset();
+	assert_null(dialect->check(route, SLICE("{\"a\":1}")));
+	assert_int_equal(alloc_count(), 1); /* its address, which may be too long */
+	alloc_reset();
+	dialect_route_unref(route);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(to_check_arguments_does_not_copy_them),
 		cmocka_unit_test(the_default_posts_the_arguments_to_the_tools_name),
 		cmocka_unit_test(methods_without_a_body_have_none_by_default),
 		cmocka_unit_test(templates_fill_path_query_headers_and_body),
