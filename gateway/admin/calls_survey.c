@@ -11,7 +11,7 @@
 #include "gateway/call/under_way.h"
 #include "gateway/call/worker.h"
 
-#define PATIENCE_US CLOCK_US_PER_S
+#define PATIENCE_US (2 * CLOCK_US_PER_S)
 
 /* What one worker is asked. */
 struct survey_part {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * calls_survey.h: one look at the calls of all workers: those under way, which each worker tells by mail, and the last ones that
- * ended. A worker that does not open its mail within a second is not waited for.
+ * ended. A worker that does not open its mail within two seconds is not waited for.
  */
 #ifndef JITNEY_GATEWAY_ADMIN_CALLS_SURVEY_H
 #define JITNEY_GATEWAY_ADMIN_CALLS_SURVEY_H

@@ -7,6 +7,7 @@ import pytest
 from harness import provider as behave
 from harness.gateway import PATIENT
 from harness.poll import until
+from harness.standstill import standing_still
 from harness.wire import request_bytes
 
 
@@ -169,6 +170,28 @@ def test_what_nobody_waits_for_is_under_way_too(start, provider):
     call, = calls(gateway, "?state=under_way")
     assert call["request_id"] == "" and call["tool"] == "cached" and call["stage"] == "upstream"
     provider.release()
+
+
+def test_a_worker_that_stands_still_is_not_waited_for(gateway, provider):
+    """Who asks is told without it, and may leave before."""
+    gateway.call("echo", {"n": 1}, x_request_id="before")
+    gateway.told("before")
+    try:
+        with standing_still(gateway.process.pid, "worker 1"):
+            reply = until(lambda: silent(gateway, [1]), "it is not waited for")
+            assert [call["request_id"] for call in reply["calls"]] == ["before"]
+            with gateway.connect("admin") as client:
+                client.send(request_bytes("GET", "/admin/calls"))
+                until(lambda: gateway.get("/admin/stats", "admin").status == 200, "it has been asked")
+            until(lambda: silent(gateway, [1]), "that is longer than the one who has left would have waited")
+    except PermissionError as error:
+        pytest.skip(f"nobody may stop a thread here: {error}")
+    until(lambda: silent(gateway, []), "it goes on")
+
+
+def silent(gateway, workers):
+    reply = gateway.get("/admin/calls", "admin").json()
+    return reply if reply["silent_workers"] == workers else None
 
 
 def test_asking_while_calls_come_and_go_tells_none_twice(start, provider, later):
