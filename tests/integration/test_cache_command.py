@@ -15,7 +15,7 @@ from harness.poll import until
 from harness.redis import SERVER
 from harness.wire import request_bytes
 from test_cache import verdict
-from test_redis import tier, up
+from test_redis import detail, tier, up
 
 COUNT = 200
 
@@ -66,7 +66,9 @@ def test_what_was_imported_is_served_where_a_fleet_shares_a_redis(start, provide
     fill(one, 5)
     export(one, tmp_path / "kept")
     assert run(other, "import", str(tmp_path / "kept")).returncode == 0
-    assert [verdict(other.call("cached", {"q": number})) for number in range(5)] == ["hit"] * 5
+    replies = [other.call("cached", {"q": number}) for number in range(5)]
+    assert [verdict(reply) for reply in replies] == ["hit"] * 5
+    assert [detail(reply) for reply in replies] == ["memory"] * 5, "not by way of Redis"
     assert len(provider.calls) == 5
 
 

@@ -206,6 +206,32 @@ static void a_miss_brings_what_may_be_served_on_error(void **state)
 	assert_null(found.entry);
 }
 
+static bool covers_at(struct fixture *fixture, struct entry *entry, const char *control, uint64_t after_us)
+{
+	const struct cache_directives directives = directives_of(control);
+	const struct cache_ask ask = { &ask_any_policy, &directives, &ask_no_tags, stored_us + after_us };
+	return cache_covers_error(fixture->cache, entry, &ask);
+}
+
+/* A provider takes its time to fail: what was held for that may not be served any more then. */
+static void what_is_held_for_an_error_is_looked_at_again(void **state)
+{
+	struct fixture *fixture = *state;
+	store_graced(fixture, 0, 50);
+	struct cache_found found = find_at(fixture, "max-age=110", 105 * S);
+	assert_non_null(found.entry);
+	assert_true(covers_at(fixture, found.entry, "max-age=110", 110 * S));
+	assert_false(covers_at(fixture, found.entry, "max-age=110", 110 * S + 1));
+	assert_true(covers_at(fixture, found.entry, "max-stale=20", 120 * S));
+	assert_false(covers_at(fixture, found.entry, "max-stale=20", 120 * S + 1));
+	assert_false(covers_at(fixture, found.entry, "min-fresh=1", 110 * S));
+	assert_true(covers_at(fixture, found.entry, "", 150 * S - 1));
+	assert_false(covers_at(fixture, found.entry, "", 150 * S));
+	ask_purge_all(fixture->cache);
+	assert_false(covers_at(fixture, found.entry, "", 110 * S));
+	entry_unref(found.entry);
+}
+
 static void only_good_answers_with_a_ttl_are_stored(void **state)
 {
 	struct fixture *fixture = *state;
@@ -544,6 +570,7 @@ int main(void)
 		WITH_CACHE(exactly_one_caller_refreshes_until_it_has_ended),
 		WITH_CACHE(a_caller_that_wants_no_fetch_starts_no_refresh),
 		WITH_CACHE(a_miss_brings_what_may_be_served_on_error),
+		WITH_CACHE(what_is_held_for_an_error_is_looked_at_again),
 		WITH_CACHE(only_good_answers_with_a_ttl_are_stored),
 		WITH_CACHE(times_that_end_never_do_not_wrap),
 		WITH_CACHE(jitter_takes_up_to_a_tenth_the_same_each_time),
