@@ -88,7 +88,7 @@ struct admission_decision admission_evaluate(struct admission *admission, const 
 		admission_empty(admission, now_us);
 	admission->bound_us = (uint64_t)exchange_us(view, 1);
 	uint64_t allowed_us = admission_bound_us(admission);
-	if (admission_stands(admission, now_us) && !view->rises)
+	if (admission_stands(admission, now_us))
 		allowed_us = smaller_of(allowed_us, short_us);
 	if (line_us > allowed_us)
 		return refuse_call(admission, SHED_QUEUE_WAIT, line_us, allowed_us, now_us);

@@ -25,7 +25,6 @@ struct admission_view {
 	size_t waiting;  /* calls that wait in all */
 	size_t batch;    /* calls that may share an exchange, >= 1 */
 	size_t slots;    /* exchanges at once, >= 1 */
-	bool rises;      /* and they become more: it is not the provider that lets the line stand */
 	bool doubles;    /* and twice as many with each exchange's time, as far as is known */
 	double fixed_us; /* what an exchange takes, */
 	double item_us;  /* and each call in it on top; both 0: not known. Before any has completed: as long as the

@@ -78,11 +78,6 @@ size_t limiter_limit(const struct limiter *limiter)
 	return (size_t)limiter->limit;
 }
 
-bool limiter_rises(const struct limiter *limiter)
-{
-	return !limiter->fixed && (limiter->state == LIMITER_START || limiter->risen > 0);
-}
-
 size_t limiter_reachable(const struct limiter *limiter)
 {
 	bool ceiling_seen = limiter->fixed || limiter->state != LIMITER_START;

@@ -98,8 +98,6 @@ struct limiter {
 void limiter_init(struct limiter *limiter, size_t fixed, size_t start);
 /* Exchanges that may be under way. */
 size_t limiter_limit(const struct limiter *limiter);
-/* Whether each try of more has been kept of late, so that nobody knows yet how many the provider takes. */
-bool limiter_rises(const struct limiter *limiter);
 /* How many it may come to soon, for whoever reckons how fast a line moves: `most` until a queue has been seen. */
 size_t limiter_reachable(const struct limiter *limiter);
 /* How long an exchange of so many may take until it is far past its time; CLOCK_NEVER: nobody knows. */

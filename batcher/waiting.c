@@ -412,7 +412,6 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 		.waiting = batcher->waiting_items,
 		.batch = single ? 1 : learned_policy(batcher, class).max_items,
 		.slots = limiter_reachable(&batcher->limiter),
-		.rises = limiter_rises(&batcher->limiter),
 		.round_trip_us = class->exchange.exchange_us,
 		.deadline_us = item->urgent_us < item->deadline_us ? item->urgent_us : item->deadline_us,
 	};

@@ -81,23 +81,6 @@ static void a_line_that_stands_is_kept_short(void **state)
 	assert_true(admission_evaluate(&admission, &view, now_us).admitted);
 }
 
-/* It is our own limit that lets it stand, and that rises: what fits into queue.wait is let in. */
-static void a_line_stands_for_the_provider_only(void **state)
-{
-	struct admission admission = { .wait_us = WAIT_US, .short_us = CLOCK_US_PER_S };
-	uint64_t now_us = CLOCK_US_PER_S + WAIT_US + 1;
-	(void)state;
-	struct admission_view view = five_slots(50);
-	view.rises = true;
-	assert_true(admission_stands(&admission, now_us));
-	assert_true(admission_evaluate(&admission, &view, now_us).admitted);
-	view = five_slots(150);
-	view.rises = true;
-	assert_false(admission_evaluate(&admission, &view, now_us).admitted);
-	view = five_slots(50); /* that was all it takes */
-	assert_false(admission_evaluate(&admission, &view, now_us).admitted);
-}
-
 static void a_call_that_will_be_late_is_refused_at_once(void **state)
 {
 	struct admission admission = { .wait_us = WAIT_US, .short_us = CLOCK_US_PER_S };
@@ -230,7 +213,6 @@ int main(void)
 		cmocka_unit_test(a_line_whose_slots_double_moves_faster),
 		cmocka_unit_test(a_burst_may_wait_for_as_long_as_the_line_may_be),
 		cmocka_unit_test(a_line_that_stands_is_kept_short),
-		cmocka_unit_test(a_line_stands_for_the_provider_only),
 		cmocka_unit_test(a_call_that_will_be_late_is_refused_at_once),
 		cmocka_unit_test(five_times_overload_is_served_as_well_as_one),
 		cmocka_unit_test(so_it_is_with_time_to_wait),
