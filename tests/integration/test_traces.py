@@ -24,7 +24,8 @@ def traced(start, collector):
 
 
 def named(spans, name):
-    return [span for span in spans if span.name == name]
+    """In the order in which they began: workers' spans come as they are asked for them."""
+    return sorted((span for span in spans if span.name == name), key=lambda span: span.start)
 
 
 def test_a_call_and_its_attempt(traced, collector, provider):
@@ -99,7 +100,8 @@ def test_a_hit_is_one_span(traced, collector, provider):
     gateway = traced()
     gateway.call("cached", {"n": 1})
     gateway.call("cached", {"n": 1})
-    spans = collector.until(lambda found: len(named(found, "execute_tool cached")) == 2, "both calls have come")
+    spans = collector.until(lambda found: len(named(found, "execute_tool cached")) == 2 and named(found, "jsonrpc array"),
+                            "both calls and the exchange have come")
     assert [span.attributes["jitney.cache"] for span in named(spans, "execute_tool cached")] == ["miss", "hit"]
     assert len(spans) == 3
 
@@ -110,7 +112,7 @@ def test_failures_are_kept_though_nothing_is_sampled(traced, collector, provider
     provider.next(behave.status(500), behave.failing(1, "no"))
     gateway.call("write", {"n": 2})
     assert gateway.call("write", {"n": 3}).status == 502
-    spans = collector.until(lambda found: found, "the failed one has come")
+    spans = collector.until(lambda found: named(found, "execute_tool write"), "the failed one has come")
     call, = named(spans, "execute_tool write")  # a tool's own error is the tool's answer
     assert call.failed and call.attributes["error.type"] == "upstream_error" and call.attributes["jitney.kept"] == "failed"
     assert call.message
@@ -121,7 +123,7 @@ def test_unknown_outcomes_are_kept(traced, collector, provider):
     gateway = traced("0%")
     provider.next(behave.reset)
     assert gateway.call("write", {"n": 2}).json()["code"] == "outcome_unknown"
-    spans = collector.until(lambda found: found, "it has come")
+    spans = collector.until(lambda found: named(found, "execute_tool write"), "it has come")
     assert named(spans, "execute_tool write")[0].attributes["jitney.kept"] == "unknown"
 
 
@@ -177,7 +179,7 @@ def test_a_caller_who_left_is_told_of_too(traced, collector, provider):
     with gateway.connect() as client:
         client.send(request_bytes("POST", "/v1/tools/echo", b"{}"))
         provider.until_deliveries(1)
-    spans = collector.until(lambda found: found, "the call has come")
+    spans = collector.until(lambda found: named(found, "execute_tool echo"), "the call has come")
     assert named(spans, "execute_tool echo")[0].attributes["error.type"] == "cancelled"
 
 
@@ -284,5 +286,5 @@ def test_a_mistake_of_the_environment_is_told_at_the_start(make, name, value):
 def test_nothing_that_is_not_utf8_reaches_the_collector(traced, collector, provider):
     gateway = traced(changes={"trusted_proxies": ["127.0.0.1/32"], "identity": {"tenant_header": "X-Tenant"}})
     gateway.call("write", {"n": 1}, x_tenant="a\xffb")
-    spans = collector.until(lambda found: found, "the spans have come")
+    spans = collector.until(lambda found: named(found, "execute_tool write"), "the spans have come")
     assert named(spans, "execute_tool write")[0].attributes["jitney.tenant"] == "a?b"
