@@ -181,7 +181,7 @@ static void check_named(const char *host, uint64_t dns_ttl_us, int connections, 
 {
 	enum { AT_ONCE = 5 };
 	struct world world;
-	struct completion completions[AT_ONCE];
+	struct completion completions[AT_ONCE] = { 0 };
 	struct provider *provider = provider_start(hold_then_answer, NULL);
 	world_init(&world, &dialect_jsonrpc);
 	snprintf(world.urls[0], sizeof world.urls[0], "http://%s:%u/rpc", host, provider_port(provider));
