@@ -256,6 +256,19 @@ def shift(number):
                           "child": {"pool": {"calls": 32 + number % 2}}, "rest": {"headers": {"X-Number": str(number)}}}}
 
 
+def open_all(gateway, provider, later, count):
+    """As many connections as there may ever be: another one later on is there because one was lost."""
+    before = len(provider.deliveries)
+    provider.hold()
+    calls = []
+    for number in range(count):
+        calls.append(later(gateway.call, "echo", {"opens": number}))
+        provider.until_deliveries(before + number + 1)
+    provider.release()
+    assert {call.result(60).status for call in calls} == {200}
+    gateway.until_metric("upstream_connects_total", count, upstream="array")
+
+
 def test_reloads_under_load_cost_nobody_anything(start, provider, later):
     """REST and MCP, kept and not, a program behind: no call fails, no connection is cold, no kept answer is asked for."""
     gateway = start({"log": {"access": False}, "upstreams": {"child": STDIO, "array": {"concurrency": 4}}})
@@ -271,6 +284,7 @@ def test_reloads_under_load_cost_nobody_anything(start, provider, later):
 
     for warm in [load(tool, mcp, calls=100) for tool in tools for mcp in (False, True)]:
         assert set(warm.result(60)["statuses"]) == {"200"}
+    open_all(gateway, provider, later, 4)
     before = gateway.metrics()
     kept = len([call for call in provider.calls if call["method"] == "cached"])
     loads = [load(tool, mcp, seconds=seconds) for tool in tools for mcp in (False, True)]
