@@ -308,6 +308,7 @@ static struct purge_fact *place_locked(struct purges *purges, struct slice text,
 static uint64_t happen_to(struct purges *purges, struct purge_fact *fact, struct purge_fact to)
 {
 	to.event = purges_event(purges) + 1;
+	to.asked = to.asked ? to.asked : to.event;
 	to.since = purges_number(purges);
 	to.key = fact->key;
 	set_fact(purges, fact, to);
@@ -334,6 +335,16 @@ static struct slice shorten_text(struct slice text)
 	return text.len <= PURGE_TEXT_BYTES ? text : (struct slice){ "", 0 };
 }
 
+/* Ours, which has no number yet, when the same is heard of. What is SAID stays so: were it said again, gateways that purge
+ * the same at once would make each other do so for ever. */
+static struct purge_fact keep_own(const struct purge_fact *own, uint64_t heard)
+{
+	bool said = own->state == PURGE_SAID;
+	return (struct purge_fact){ .state = said ? PURGE_SAID : PURGE_UNTOLD,
+				    .asked = said ? own->asked : 0,
+				    .heard = heard > own->heard ? heard : own->heard };
+}
+
 void purges_note(struct purges *purges, struct slice text, uint64_t number)
 {
 	struct purge_fact to = { .number = number, .seen = true };
@@ -341,10 +352,8 @@ void purges_note(struct purges *purges, struct slice text, uint64_t number)
 	pthread_mutex_lock(&purges->mutex);
 	struct purge_fact *fact = find_fact(purges, text);
 	if (!is_known(purges, fact, number)) {
-		if (fact && !fact->number && !fact->begins) { /* ours of the same scope is newer still, and waits */
-			to.number = 0;
-			to.state = PURGE_UNTOLD;
-		}
+		if (fact && !fact->number && !fact->begins) /* ours of the same scope is newer still */
+			to = keep_own(fact, number);
 		raise_number(purges, number);
 		if (!text.len && to.number)
 			drop_older_locked(purges, number);
@@ -402,7 +411,7 @@ bool purges_take_waiting(struct purges *purges, struct purge_notice *notice)
 	struct purge_fact *fact = find_waiting(purges, notice);
 	if (fact) {
 		notice->number = fact->number;
-		notice->event = fact->event;
+		notice->event = fact->asked;
 		notice->begins = fact->begins;
 		set_state(purges, fact, PURGE_SAID);
 	}
@@ -410,15 +419,17 @@ bool purges_take_waiting(struct purges *purges, struct purge_notice *notice)
 	return fact != NULL;
 }
 
-void purges_published(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before)
+bool purges_published(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before)
 {
 	pthread_mutex_lock(&purges->mutex);
 	struct purge_fact *fact = find_fact(purges, text);
-	if (fact && fact->event == event) {
+	bool ours = fact && fact->asked == event, news = ours && fact->state != PURGE_KNOWN;
+	if (ours) {
 		struct purge_fact to = *fact;
 		to.state = PURGE_KNOWN;
 		to.begins = false;
 		to.number = number > to.number ? number : to.number;
+		to.number = to.heard > to.number ? to.heard : to.number;
 		to.seen = true;
 		if (before > fact->since) /* it stands for that one, too */
 			happen_to(purges, fact->key ? fact : &scope_locked(purges, text)->fact, to);
@@ -427,6 +438,7 @@ void purges_published(struct purges *purges, struct slice text, uint64_t event, 
 	}
 	raise_number(purges, number);
 	pthread_mutex_unlock(&purges->mutex);
+	return news;
 }
 
 void purges_keep_here(struct purges *purges, struct slice text)

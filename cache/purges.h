@@ -58,6 +58,8 @@ enum purge_state {
 /* What is known of one purge, whatever it names. */
 struct purge_fact {
 	uint64_t event;  /* when it was heard of here; 0: never */
+	uint64_t asked;  /* SAID: the event it was asked for at, by which it is told that it is published */
+	uint64_t heard;  /* SAID: the largest number that the same was heard of with meanwhile; 0: it was not */
 	uint64_t number; /* 0: none yet */
 	uint64_t since;  /* the largest number that was known here just before the event */
 	enum purge_state state;
@@ -114,7 +116,8 @@ static inline uint64_t purges_number(const struct purges *purges)
 	return atomic_load_explicit(&purges->number, memory_order_acquire);
 }
 
-/* A purge with its number. Of the same scope the newer one counts. When there is no room, all become one of everything.
+/* A purge with its number. Of the same scope the newer one counts; one of our own that has no number yet is newer still,
+ * and one that is SAID is not said again for it. When there is no room, all become one of everything.
  * Numbers above PURGE_NUMBER_MAX are the caller's to refuse. */
 void purges_note(struct purges *purges, struct slice text, uint64_t number);
 /* A purge that was asked for here. `fleet`: it has no number, and waits to be published; else it gets the next one. Returns
@@ -136,12 +139,13 @@ struct purge_notice {
 bool purges_take_waiting(struct purges *purges, struct purge_notice *notice);
 /*
  * What was asked for at that event has been published, under this number; without effect if it has been asked for since.
+ * False: it has, or it was known to be published.
  *
  * before  the number that the same had there until then, by somebody else maybe, of whom nothing may have been heard: if
  *         it is newer than what was known when this was asked for, what was fetched since is older than that one. 0:
  *         none.
  */
-void purges_published(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before);
+bool purges_published(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before);
 /* It cannot be published: it holds here, and stays newer than whatever comes from outside. */
 void purges_keep_here(struct purges *purges, struct slice text);
 /* Nobody knows whether what is SAID has been heard: it waits again. */

@@ -29,7 +29,7 @@ struct redis_slot;
 enum command_end {
 	COMMAND_ANSWERED, /* reply is there, and is no error */
 	COMMAND_REFUSED,  /* reply is an error: see redis_trouble_of */
-	COMMAND_OVERDUE,  /* no reply within settings->timeout_us; one that comes later is dropped */
+	COMMAND_OVERDUE,  /* no reply within settings->timeout_us; one that comes later is dropped. Not if it is patient */
 	COMMAND_LOST      /* the connection broke before the reply */
 };
 
@@ -39,6 +39,7 @@ struct redis_command {
 	 * NULL for OVERDUE and LOST. May send more commands; may not free the connection. */
 	void (*done)(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us);
 	struct redis_slot *slot; /* NULL: not under way */
+	bool patient;            /* nobody's call waits for it: a late reply will do, as long as the connection lasts */
 };
 
 /* What its owner is told. Each may be NULL. None may free the connection. */

@@ -292,10 +292,10 @@ void redis_purges_published(struct redis_job *job, enum command_end end, const r
 	if (end == COMMAND_ANSWERED && !plain)
 		number = read_published(text_of(reply), &before);
 	if (number) {
-		if (!notice->begins && (plain || !notice->number))
+		bool news = purges_published(purges_of(tracking), (struct slice){ notice->text, notice->len },
+					     notice->event, number, before);
+		if (news && !notice->begins && (plain || !notice->number))
 			count_purge(tracking, PURGE_SENT);
-		purges_published(purges_of(tracking), (struct slice){ notice->text, notice->len }, notice->event,
-				 number, before);
 	} else if (end == COMMAND_REFUSED && !is_passing(redis_trouble_of(reply))) {
 		purge_refused(tracking, notice, reply->str);
 	} else { /* maybe it was published: twice does no harm */

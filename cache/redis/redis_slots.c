@@ -69,9 +69,10 @@ struct redis_command *slots_take_overdue(struct redis_slots *slots, uint64_t sen
 {
 	while (slots_next_us(slots) <= sent_us && slots->overdue < slots->count) {
 		struct redis_command *command = slot_at(slots, slots->overdue++)->command;
+		if (!command || command->patient)
+			continue;
 		slots_give_up(command);
-		if (command)
-			return command;
+		return command;
 	}
 	return NULL;
 }

@@ -38,7 +38,7 @@ uint64_t slots_oldest_us(const struct redis_slots *slots);
 /* When the oldest that is not overdue was sent; CLOCK_NEVER: there is none. */
 uint64_t slots_next_us(const struct redis_slots *slots);
 /* The next command sent at or before `sent_us` becomes overdue and is returned; it keeps its place in the line. Those
- * given up are passed over. NULL: no more. */
+ * given up, and patient ones, are passed over. NULL: no more. */
 struct redis_command *slots_take_overdue(struct redis_slots *slots, uint64_t sent_us);
 
 #endif

@@ -27,7 +27,7 @@ struct redis_job *redis_job_take(struct redis_tracking *tracking, enum redis_job
 	if (!job)
 		return NULL;
 	tracking->spare = job->next;
-	job->command = (struct redis_command){ .done = end_job };
+	job->command = (struct redis_command){ .done = end_job, .patient = kind != JOB_VERIFY };
 	job->kind = kind;
 	job->entry = NULL;
 	job->notice = NULL;
