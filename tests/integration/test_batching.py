@@ -21,9 +21,10 @@ def queue_ms(reply):
 
 
 def test_1000_different_calls_from_64_callers_leave_in_few_requests(start, bare_provider):
+    """A batch lands after 5 ms, or whenever a busy machine lets it: the window is long, so that what gathers meanwhile leaves together."""
     port = bare_provider("--delay-ms", 5)
     gateway = start({"upstreams": {"array": {"endpoints": [{"url": f"http://127.0.0.1:{port}/rpc"}],
-                                             "batch": {"items": 100, "window": "5ms"}}}, "log": {"access": False}})
+                                             "batch": {"items": 100, "window": "1s"}}}, "log": {"access": False}})
     report = gateway.load(callers=64, calls=1000, path="/v1/tools/echo", body='{"n":%d}', expect='{"echo":{"n":%d}}')
     assert report["statuses"] == {"200": 1000} and report["wrong"] == 0, report
     gateway.until_metric("batch_in_flight", 0)

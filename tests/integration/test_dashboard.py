@@ -66,9 +66,11 @@ def test_the_script_is_one():
     ("overview", ["calls a second", "Who is sick", "p99"]), ("upstreams", ["Endpoints", "array", "drain"]), ("bus", ["Why they left", "echo"]),
     ("cache", ["memory", "purge"]), ("tools", ["echo", "p99"]), ("calls", ["upstream_error", "where its time went"]), ("processes", ["No upstream is a program", "lists its tools itself"]),
     ("alerts", ["What fires", "reload_failed", "Conditions", "Nobody is told"]), ("tools/echo", ["Answers its arguments.", "Changes nothing", "what to say", "not from memory"])])
-def test_a_browser_draws_every_view(start, provider, tmp_path, view, shown):
+def test_a_browser_draws_every_view(start, provider, nobody, tmp_path, view, shown):
     schema = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string", "description": "what to say"}, "n": {"type": "integer"}}}
-    gateway = start({"tools": {"echo": {"input_schema": schema}}, "alerts": {"reload_failed": {"for": "0"}}})
+    gateway = start({"tools": {"echo": {"input_schema": schema}}, "alerts": {"reload_failed": {"for": "0"}},
+                     "upstreams": {"gone": {"dialect": "rest", "endpoints": [{"url": nobody}], "health": {"tcp": True, "interval": "100ms"}}}})
+    until(lambda: any(u["condition"] != "well" for u in gateway.get("/admin/stats", "admin").json()["upstreams"]), "one is sick and stays it, however long a browser takes to begin")
     if view == "alerts":
         gateway.config_path.write_text("nonsense: [")
         assert reload(gateway)[0] == 422
@@ -230,6 +232,7 @@ def test_a_purge_says_first_what_it_would_drop(gateway, browser):
     assert gateway.get("/admin/cache/count?tool=cached", "admin").json()["memory"]["entries"] == 7, "no is no"
     browser.run(press)
     until(lambda: gateway.get("/admin/cache/count?tool=cached", "admin").json()["memory"]["entries"] == 0, "yes is yes")
+    until(lambda: not browser.run("return document.querySelector('form.last button[value=purge]').disabled"), "it can be pressed again")
     browser.run("const input = document.querySelector('form.last input'); input.value = 'nobody'; " + press)
     until(lambda: "There is no such tool" in shown(browser), "what cannot be purged is said")
     assert browser.run("return asked.length") == 2
