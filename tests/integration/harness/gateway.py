@@ -21,6 +21,7 @@ SANITIZED = JITNEY.exists() and any(word in JITNEY.read_bytes() for word in (b"_
 STOP_SECONDS = 30
 LOG_GATHERS_SECONDS = 0.005  # lines that come soon after each other share a write (base/log.c): what was said is there after so long
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:", "Assertion")
+FATAL = (*REPORTS[:-1], "Assertion `", "the gateway ended")  # what a failure tells that no busy machine explains
 FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')
 
 
