@@ -326,7 +326,7 @@ AM_TESTS_ENVIRONMENT = \
 	export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS CC;
 
 EXTRA_DIST += tests/README.md tests/layers.sh tests/integration tests/soak tests/conformance \
-	tests/fuzz/corpus tests/unit/metrics/prometheus.golden \
+	tests/fuzz/corpus tests/unit/metrics/prometheus.golden tests/support/memcheck.supp \
 	docs/configuration.md docs/jitney.schema.json docs/metrics.md
 
 dist-hook:

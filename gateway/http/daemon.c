@@ -169,7 +169,9 @@ static bool is_cleared(const char *page, size_t bytes)
 
 /* The library clears a connection's memory between two requests (MHD_pool_reset, 0.9.75 and 1.0); of one that waits it
  * has the head at one end, what it made of it at the other, and nothing in between. Should another version keep
- * something there, it keeps its pages: what goes back is nothing but zeros, which the system gives again. */
+ * something there, it keeps its pages: what goes back is nothing but zeros, which the system gives again. Nor has it cleared
+ * anything before the end of the first request: what lies there is what the allocator gave, and the same holds for that
+ * (tests/support/memcheck.supp). */
 static void give_cleared_pages(char *begin, char *end, size_t page)
 {
 	char *from = begin; /* cleared up to where we are */
