@@ -16,7 +16,8 @@ struct process_settings {
 	const char *const *argv; /* argv[0]: the program, sought in PATH; NULL-terminated */
 	const struct process_variable *variables;
 	size_t variable_count;
-	const char *cwd;       /* NULL: the gateway's */
+	const char *cwd; /* NULL: the gateway's */
+	const char *program_shown, *cwd_shown; /* what people are told of argv[0] and cwd: no secrets; NULL: they hold none */
 	uint64_t memory_bytes; /* writable private memory of each of its processes at most; 0: no limit */
 	uint64_t sample_us;    /* how often CPU and memory are looked at; 0: never */
 	uint64_t grace_us;     /* when it is stopped: from the end of its stdin to SIGTERM */
@@ -24,6 +25,12 @@ struct process_settings {
 	size_t line_bytes;     /* of stdout; a longer one is dropped and told as `overlong` */
 	size_t queue_bytes;    /* waiting to be written to its stdin at most */
 };
+
+/* The program's name for logs and errors. */
+static inline const char *process_program(const struct process_settings *settings)
+{
+	return settings->program_shown ? settings->program_shown : settings->argv[0];
+}
 
 /* A provider that is a program: dialects mcp-stdio and jsonrpc-stdio. Constant. */
 struct process_pool_settings {

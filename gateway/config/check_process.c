@@ -146,6 +146,8 @@ bool config_finish_program(struct config_load *load, struct upstream_draft *draf
 		argv[i + 1] = draft->args[i];
 	pool->process.argv = argv;
 	pool->process.cwd = draft->cwd;
+	pool->process.program_shown = secrets_shown(&load->config->secrets, draft->command);
+	pool->process.cwd_shown = draft->cwd ? secrets_shown(&load->config->secrets, draft->cwd) : NULL;
 	pool->process.sample_us = SAMPLE_US;
 	pool->process.grace_us = GRACE_US;
 	pool->process.term_us = TERM_US;

@@ -35,7 +35,7 @@ static void log_process(const struct process_pool *pool, const struct log_event 
 	if (!log_begin(&line, event))
 		return;
 	log_cstr(&line, "upstream", pool->settings->name);
-	log_cstr(&line, "command", pool->own->process.argv[0]);
+	log_cstr(&line, "command", process_program(&pool->own->process));
 	log_cstr(&line, "reason", reason);
 	log_seconds(&line, "after", lived_us);
 	log_end(&line);

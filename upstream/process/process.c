@@ -311,15 +311,16 @@ static void on_err(struct loop_watch *watch, uint32_t events)
 static void note_failed(struct process *process, const struct child_report *note)
 {
 	process->cannot_start = true;
-	const char *program = process->settings->argv[0], *cwd = process->settings->cwd;
+	const struct process_settings *settings = process->settings;
+	const char *cwd = settings->cwd_shown ? settings->cwd_shown : settings->cwd;
 	switch (note->stage) {
 	case STAGE_CWD:
 		snprintf(process->reason, sizeof process->reason, "cannot start in cwd '%.150s': %s", cwd ? cwd : "",
 			 strerror(note->error));
 		break;
 	case STAGE_EXEC:
-		snprintf(process->reason, sizeof process->reason, "cannot execute '%.150s': %s", program,
-			 strerror(note->error));
+		snprintf(process->reason, sizeof process->reason, "cannot execute '%.150s': %s",
+			 process_program(settings), strerror(note->error));
 		break;
 	default:
 		snprintf(process->reason, sizeof process->reason, "cannot be started: %s", strerror(note->error));
