@@ -113,6 +113,7 @@ unit_gateway = \
 	tests/unit/gateway/call/test_calls \
 	tests/unit/gateway/call/test_await_lists \
 	tests/unit/gateway/call/test_calls_grace \
+	tests/unit/gateway/call/test_calls_purged \
 	tests/unit/gateway/call/test_calls_put_off \
 	tests/unit/gateway/call/test_calls_random \
 	tests/unit/gateway/call/test_calls_refresh \
@@ -202,6 +203,7 @@ noinst_HEADERS = \
 	tests/support/dialect_expect.h tests/support/dialect_feed.h \
 	tests/support/dialect_fuzz.h \
 	tests/support/dialect_speeches.h \
+	tests/support/fake_tier.h \
 	tests/support/front.h tests/support/fuzz.h \
 	tests/support/json_members.h \
 	tests/support/json_merged.h \
@@ -243,6 +245,7 @@ gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h test
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_gateway_call_test_calls_SOURCES = tests/unit/gateway/call/test_calls.c $(gateway_world)
 tests_unit_gateway_call_test_await_lists_SOURCES = tests/unit/gateway/call/test_await_lists.c $(gateway_world)
+tests_unit_gateway_call_test_calls_purged_SOURCES = tests/unit/gateway/call/test_calls_purged.c $(gateway_world)
 tests_unit_gateway_call_test_calls_put_off_SOURCES = tests/unit/gateway/call/test_calls_put_off.c $(gateway_world)
 tests_unit_gateway_call_test_calls_grace_SOURCES = tests/unit/gateway/call/test_calls_grace.c $(gateway_world)
 tests_unit_gateway_call_test_hit_path_SOURCES = tests/unit/gateway/call/test_hit_path.c $(gateway_world)

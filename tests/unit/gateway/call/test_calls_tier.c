@@ -1,174 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls over a tier behind memory that answers when the test says so: what waits, joins, leaves and ends meanwhile. */
-#include "tests/support/gateway_test.h"
+#include "tests/support/fake_tier.h"
 
 #include "tests/support/alloc_fail.h"
-#include "tests/support/cache_ask.h"
-
-#define S CLOCK_US_PER_S
-enum { WORKERS = 2 };
-
-/* One worker's. */
-struct fake_tier {
-	struct tier base;
-	struct tier_lookup *lookup; /* the one under way */
-	struct key *key;
-	size_t asked, cancelled, stored, removed;
-	bool away; /* every look-up is a miss at once */
-	size_t claimed, released;
-};
-
-static struct fake_tier tiers[WORKERS];
-
-static struct fake_tier *of(struct tier *tier)
-{
-	return container_of(tier, struct fake_tier, base);
-}
-
-static bool fake_get(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
-{
-	struct fake_tier *fake = of(tier);
-	(void)now_us;
-	if (fake->away)
-		return false;
-	assert_null(fake->lookup);
-	fake->asked++;
-	fake->lookup = lookup;
-	fake->key = key_ref(key);
-	lookup->operation = fake;
-	return true;
-}
-
-static struct tier_lookup *forget(struct fake_tier *fake)
-{
-	struct tier_lookup *lookup = fake->lookup;
-	lookup->operation = NULL;
-	fake->lookup = NULL;
-	key_unref(fake->key);
-	return lookup;
-}
-
-static void fake_cancel(struct tier *tier, struct tier_lookup *lookup)
-{
-	assert_ptr_equal(of(tier)->lookup, lookup);
-	of(tier)->cancelled++;
-	forget(of(tier));
-}
-
-static bool fake_claim(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
-{
-	(void)now_us;
-	if (of(tier)->away)
-		return false;
-	of(tier)->claimed++;
-	of(tier)->lookup = lookup;
-	of(tier)->key = key_ref(key);
-	lookup->operation = of(tier);
-	return true;
-}
-
-static void fake_release(struct tier *tier, const uint8_t *digest, uint64_t now_us)
-{
-	(void)digest;
-	(void)now_us;
-	of(tier)->released++;
-}
-
-static bool fake_put(struct tier *tier, struct entry *entry, unsigned how, uint64_t now_us)
-{
-	(void)entry;
-	(void)now_us;
-	of(tier)->stored++;
-	of(tier)->released += how & TIER_RELEASES ? 1 : 0;
-	return true;
-}
-
-static bool fake_remove(struct tier *tier, const uint8_t *digest, uint64_t now_us)
-{
-	(void)digest;
-	(void)now_us;
-	of(tier)->removed++;
-	return true;
-}
-
-static void fake_tick(struct tier *tier, uint64_t now_us)
-{
-	(void)tier;
-	(void)now_us;
-}
-
-static uint64_t fake_deadline(const struct tier *tier)
-{
-	(void)tier;
-	return CLOCK_NEVER;
-}
-
-static void fake_free(struct tier *tier)
-{
-	assert_null(of(tier)->lookup);
-}
-
-static const struct tier_kind fake_kind = {
-	.label = TIER_REDIS,
-	.get = fake_get,
-	.cancel = fake_cancel,
-	.put = fake_put,
-	.remove = fake_remove,
-	.claim = fake_claim,
-	.release = fake_release,
-	.tick = fake_tick,
-	.deadline = fake_deadline,
-	.free = fake_free,
-};
-
-static void start_with(const char *yaml)
-{
-	gateway_start(&world, yaml);
-	memset(tiers, 0, sizeof tiers);
-	for (unsigned i = 0; i < world.config->workers; i++) {
-		tiers[i].base.kind = &fake_kind;
-		tiers[i].base.owner = worker_owner(world.gateway.workers[i]);
-		world.gateway.workers[i]->tier = &tiers[i].base;
-	}
-}
-
-/* The tier has nothing. */
-static void miss(struct fake_tier *fake)
-{
-	struct tier_lookup *lookup = forget(fake);
-	lookup->done(lookup, NULL);
-	gateway_settle(&world);
-}
-
-/* The tier has what `ask` will take for its own, stored `age_us` ago and fresh for `fresh_us` from then. */
-static void hit(struct fake_tier *fake, const struct ask *ask, uint64_t age_us, uint64_t fresh_us)
-{
-	struct answer *answer = answer_result(slice_of(ask->arguments), true, NULL);
-	struct entry *entry = entry_new(fake->key, answer);
-	answer_unref(answer);
-	entry->made_us = entry->stored_us = world.now_us - age_us;
-	entry->fresh_until_us = entry->stored_us + fresh_us;
-	entry->revalidate_until_us = entry->fresh_until_us + 30 * S;
-	entry->error_until_us = entry->fresh_until_us + 3600 * S;
-	struct tier_lookup *lookup = forget(fake);
-	lookup->done(lookup, entry);
-	gateway_settle(&world);
-}
-
-static void ask_settled(struct ask *ask, unsigned worker, const char *tool, unsigned tag)
-{
-	ask_once(&world, ask, worker, tool, tag);
-	gateway_settle(&world);
-}
-
-/* A world in which the first caller has asked, and the tier is looked in for him. */
-static void start_asked(struct ask *ask, unsigned worker)
-{
-	start_with(gateway_yaml);
-	ask_settled(ask, worker, "cached", 1);
-}
-
-/* --- */
 
 static void a_hit_is_served_and_kept_in_memory(void **state)
 {
@@ -348,78 +182,7 @@ static void a_stale_hit_covers_a_provider_that_fails(void **state)
 	stop();
 }
 
-static void what_is_purged_meanwhile_is_neither_served_nor_kept(void **state)
-{
-	(void)state;
-	struct ask ask;
-	start_asked(&ask, 0);
-	ask_purge_all(world.gateway.cache);
-	hit(&tiers[0], &ask, 0, 60 * S);
-	assert_int_equal(ask.ended, 0);
-	finish_all();
-	assert_got(&ask, SOURCE_MISS);
-	assert_int_equal(fake_sent(), 1);
-	stop();
-}
-
-/* What a look-up brings is held against what was known when it was asked for, not when it came. */
-static void what_others_replaced_meanwhile_is_not_kept(void **state)
-{
-	(void)state;
-	struct ask ask;
-	start_asked(&ask, 0);
-	validity_replaced(cache_rule(world.gateway.cache), tiers[0].key->digest);
-	hit(&tiers[0], &ask, 0, 60 * S); /* he asked before it was replaced */
-	assert_got(&ask, SOURCE_HIT);
-	assert_int_equal(cache_memory_stats(world.gateway.cache).entries, 0);
-	ask_settled(&ask, 0, "cached", 1);
-	assert_int_equal(tiers[0].asked, 2);
-	hit(&tiers[0], &ask, 0, 60 * S);
-	assert_got(&ask, SOURCE_HIT);
-	assert_int_equal(cache_memory_stats(world.gateway.cache).entries, 1);
-	stop();
-}
-
-/* Of purges of single keys only the last few are remembered. */
-static void what_was_purged_meanwhile_and_is_forgotten_is_not_served(void **state)
-{
-	(void)state;
-	struct ask ask;
-	start_asked(&ask, 0);
-	uint8_t digest[KEY_DIGEST_BYTES];
-	memcpy(digest, tiers[0].key->digest, sizeof digest);
-	for (unsigned i = 0; i < 1 + PURGED_KEY_WAYS; i++) { /* its own, then its neighbours', which take its place */
-		char text[PURGE_TEXT_BYTES];
-		const struct purge_scope scope = purge_scope_read(purge_key_write(digest, text));
-		cache_purge(world.gateway.cache, &scope);
-		digest[KEY_DIGEST_BYTES - 1]++;
-	}
-	hit(&tiers[0], &ask, 0, 60 * S);
-	assert_int_equal(ask.ended, 0);
-	finish_all();
-	assert_got(&ask, SOURCE_MISS);
-	stop();
-}
-
 /* --- one fetch for a fleet --- */
-
-static void start_fleet(void)
-{
-	start_with(gateway_yaml);
-	for (unsigned i = 0; i < WORKERS; i++) {
-		tiers[i].base.claim_us = S;
-		assert_true(loop_timers_reserve(world.gateway.workers[i]->loop, 16));
-	}
-}
-
-/* What became of the claim. */
-static void answer_claim(struct fake_tier *fake, enum tier_claim claim)
-{
-	struct tier_lookup *lookup = forget(fake);
-	lookup->claim = claim;
-	lookup->done(lookup, NULL);
-	gateway_settle(&world);
-}
 
 static void who_has_the_claim_fetches_and_gives_it_back(void **state)
 {
@@ -557,24 +320,6 @@ static void who_waits_may_leave_and_the_end_ends_it(void **state)
 	}
 }
 
-static void a_purge_while_it_is_fetched_keeps_it_from_being_kept(void **state)
-{
-	(void)state;
-	struct ask ask;
-	start_fleet();
-	ask_settled(&ask, 0, "cached", 1);
-	miss(&tiers[0]);
-	answer_claim(&tiers[0], CLAIM_OURS);
-	ask_purge_all(world.gateway.cache);
-	finish_all();
-	assert_got(&ask, SOURCE_MISS);
-	assert_false(ask.stored);
-	assert_int_equal(tiers[0].stored, 0);
-	assert_int_equal(tiers[0].released, 1);
-	assert_int_equal(cache_memory_stats(world.gateway.cache).entries, 0);
-	stop();
-}
-
 static void callers_leave_and_the_last_one_ends_the_look_up(void **state)
 {
 	(void)state;
@@ -684,16 +429,12 @@ int main(void)
 		cmocka_unit_test(no_cache_does_not_look),
 		cmocka_unit_test(a_stale_hit_is_served_and_refreshed_once),
 		cmocka_unit_test(a_stale_hit_covers_a_provider_that_fails),
-		cmocka_unit_test(what_is_purged_meanwhile_is_neither_served_nor_kept),
-		cmocka_unit_test(what_others_replaced_meanwhile_is_not_kept),
-		cmocka_unit_test(what_was_purged_meanwhile_and_is_forgotten_is_not_served),
 		cmocka_unit_test(who_has_the_claim_fetches_and_gives_it_back),
 		cmocka_unit_test(a_claim_is_given_back_when_nobody_waits),
 		cmocka_unit_test(another_ones_answer_is_waited_for),
 		cmocka_unit_test(it_is_waited_for_no_longer_than_a_claim_lasts),
 		cmocka_unit_test(a_tier_that_goes_away_is_not_waited_for),
 		cmocka_unit_test(who_waits_may_leave_and_the_end_ends_it),
-		cmocka_unit_test(a_purge_while_it_is_fetched_keeps_it_from_being_kept),
 		cmocka_unit_test(callers_leave_and_the_last_one_ends_the_look_up),
 		cmocka_unit_test(a_deadline_passes_while_looking),
 		cmocka_unit_test(the_end_ends_look_ups),
