@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness import provider as behave
-from harness.gateway import PATIENT
+from harness.gateway import ONE_AT_A_TIME, PATIENT, one_sent_and_one_waiting
 from harness.poll import until
 from harness.standstill import standing_still
 from harness.wire import request_bytes
@@ -102,12 +102,8 @@ def test_a_call_has_begun_when_it_did_however_often_one_asks(gateway, provider):
 
 def test_a_call_under_way_is_told_with_its_time_so_far(start, provider, later):
     """One that waits in the line, one at the provider: while they do, the one that has taken longest first."""
-    gateway = start({"upstreams": {"array": {**PATIENT, "concurrency": 1}}})
-    provider.hold()
-    first = later(lambda: gateway.call("echo", {"n": 1}, x_request_id="sent"))
-    provider.until_deliveries(1)
-    second = later(lambda: gateway.call("echo", {"n": 2}, x_request_id="waits"))
-    gateway.until_metric("batch_waiting_items", 1)
+    gateway = start(ONE_AT_A_TIME)
+    first, second = one_sent_and_one_waiting(gateway, provider, later)
     sent, waits = until(lambda: both(calls(gateway)), "both are told")
     assert (sent["request_id"], sent["stage"], sent["batch_size"], sent["attempts"]) == ("sent", "upstream", 1, 1) and sent["batch_id"] >= 1
     assert (waits["request_id"], waits["stage"]) == ("waits", "queue") and "batch_id" not in waits

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.admin_stand_in import StandIn, numbers, tool, upstream
-from harness.gateway import JITNEY, PATIENT
+from harness.gateway import JITNEY, ONE_AT_A_TIME, one_sent_and_one_waiting
 from harness.poll import until
 from harness.terminal import Terminal
 
@@ -290,12 +290,8 @@ def test_batches_are_put_together_from_their_calls():
 
 
 def test_calls_under_way_are_seen_while_they_are(start, provider, later):
-    gateway = start({"upstreams": {"array": {**PATIENT, "concurrency": 1}}})
-    provider.hold()
-    first = later(lambda: gateway.call("echo", {"n": 1}, x_request_id="sent"))
-    provider.until_deliveries(1)
-    second = later(lambda: gateway.call("echo", {"n": 2}, x_request_id="waits"))
-    gateway.until_metric("batch_waiting_items", 1)
+    gateway = start(ONE_AT_A_TIME)
+    first, second = one_sent_and_one_waiting(gateway, provider, later)
     with top(admin(gateway), "--view", "calls") as terminal:
         terminal.until_shows(r"^echo +\S+ +provider +\S+ +\d+ +1 +1 +sent$")
         terminal.until_shows(r"^echo +\S+ +line +\S+ .* waits$")

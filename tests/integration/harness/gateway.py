@@ -48,6 +48,20 @@ UNSENT = {"upstream_unavailable", "overloaded", "deadline_exceeded"}
 PATIENT = {"timeout": "120s", "queue": {"wait": "120s"}}
 
 
+# So few exchanges at once that a second call waits in the line, for as long as it takes.
+ONE_AT_A_TIME = {"upstreams": {"array": {**PATIENT, "concurrency": 1}}}
+
+
+def one_sent_and_one_waiting(gateway, provider, later):
+    """Two calls of a gateway with ONE_AT_A_TIME, held: request `sent` is at the provider, `waits` in the line. To be had after release()."""
+    provider.hold()
+    sent = later(lambda: gateway.call("echo", {"n": 1}, x_request_id="sent"))
+    provider.until_deliveries(1)
+    waits = later(lambda: gateway.call("echo", {"n": 2}, x_request_id="waits"))
+    gateway.until_metric("batch_waiting_items", 1)
+    return sent, waits
+
+
 def standard(provider):
     """Two upstreams at one provider, and tools of every kind."""
     return {
