@@ -107,33 +107,17 @@ static const unsigned char plain[256] = {
 	['='] = PLAIN_IF_QUOTED, ['>' ... '['] = PLAIN, [']' ... '~'] = PLAIN,
 };
 
-/* How many of those the value begins with; of which kinds is added to `kinds`. */
+/* How many of those the value begins with; of which kinds is added to `kinds`. Each byte of most lines is asked so: by fours. */
 static size_t count_plain(struct slice value, unsigned *kinds)
-{
-	size_t count = 0;
-	for (unsigned kind; count < value.len && (kind = plain[(unsigned char)value.at[count]]); count++)
-		*kinds |= kind;
-	return count;
-}
-
-/* Whether all of the value stands for itself; of which kinds is in `kinds`. Each byte of most lines is asked so. */
-static bool is_plain(struct slice value, unsigned *kinds)
 {
 	const unsigned char *at = (const unsigned char *)value.at, *end = at + value.len;
 	unsigned found = 0;
-	for (; end - at >= 4; at += 4) {
-		unsigned a = plain[at[0]], b = plain[at[1]], c = plain[at[2]], d = plain[at[3]];
-		found |= a | b | c | d;
-		if (!a || !b || !c || !d)
-			return false;
-	}
-	for (; at < end; at++) {
+	for (; end - at >= 4 && plain[at[0]] && plain[at[1]] && plain[at[2]] && plain[at[3]]; at += 4)
+		found |= plain[at[0]] | plain[at[1]] | plain[at[2]] | plain[at[3]];
+	for (; at < end && plain[*at]; at++)
 		found |= plain[*at];
-		if (!plain[*at])
-			return false;
-	}
-	*kinds = found;
-	return true;
+	*kinds |= found;
+	return value.len - (size_t)(end - at);
 }
 
 /* One character of a value, escaped: the bytes consumed. What a terminal or a reader of lines could take for more
@@ -241,7 +225,7 @@ void log_text(struct log_line *line, const char *name, struct slice value)
 	unsigned kinds = 0;
 	if (!put_name(line, name))
 		return;
-	bool whole = value.len > 0 && is_plain(value, &kinds);
+	bool whole = value.len > 0 && count_plain(value, &kinds) == value.len;
 	if (whole && put_value(line, value, is_json(line) || (kinds & PLAIN_IF_QUOTED)))
 		return;
 	bool quoted = is_json(line) || needs_quotes(value);
