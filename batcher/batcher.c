@@ -198,7 +198,7 @@ static bool settle_at_once(struct batcher *batcher, struct lane *lane, struct ba
 			      ending_facts(item, now_us));
 		return true;
 	}
-	struct admission_decision decision = waiting_admits(batcher, lane, item, now_us);
+	struct admission_decision decision = waiting_admits(batcher, lane, item, earliest_us, now_us);
 	if (decision.admitted)
 		return false;
 	item->added_us = now_us;

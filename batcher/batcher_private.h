@@ -203,9 +203,9 @@ uint64_t waiting_rate_us(const struct batcher *batcher);
 uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane);
 /* When a call that came into this lane now could leave at the earliest; 0 at once. */
 uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane);
-/* Whether one more call may come into this lane. */
+/* Whether one more call may come into this lane, which it would not leave before earliest_us (waiting_earliest_us). */
 struct admission_decision waiting_admits(struct batcher *batcher, const struct lane *lane,
-					 const struct batch_item *item, uint64_t now_us);
+					 const struct batch_item *item, uint64_t earliest_us, uint64_t now_us);
 /* Too little time is left for an exchange, and others find out whether that is still so. */
 bool waiting_is_late(const struct batcher *batcher, const struct lane *lane, const struct batch_item *item,
 		     uint64_t now_us);

@@ -397,13 +397,24 @@ static void view_others(const struct batcher *batcher, struct admission_view *vi
 	view->waiting += others;
 }
 
-struct admission_decision waiting_admits(struct batcher *batcher, const struct lane *lane,
-					 const struct batch_item *item, uint64_t now_us)
+static void tell_line(struct batcher *batcher, uint64_t wait_us)
 {
+	if (batcher->silent)
+		return;
+	meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, (int64_t)wait_us);
+	batcher->line_told = true;
+}
+
+struct admission_decision waiting_admits(struct batcher *batcher, const struct lane *lane,
+					 const struct batch_item *item, uint64_t earliest_us, uint64_t now_us)
+{
+	uint64_t held_us = window_elapsed_us(now_us, earliest_us);
 	const struct lane_class *class = &batcher->classes[lane->class];
 	const struct costs *costs = costs_of_call(batcher, lane, item, now_us);
 	if (batcher->waiting_items == 0) {
 		admission_empty(&batcher->admission, now_us);
+		if (held_us > 0)
+			tell_line(batcher, held_us);
 		return (struct admission_decision){ .admitted = true };
 	}
 	bool single = travel_alone(batcher, lane, now_us);
@@ -426,10 +437,7 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 	if (waiting_has_others(batcher))
 		view_others(batcher, &view);
 	struct admission_decision decision = admission_evaluate(&batcher->admission, &view, now_us);
-	if (!batcher->silent) {
-		meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, (int64_t)decision.wait_us);
-		batcher->line_told = true;
-	}
+	tell_line(batcher, held_us > decision.wait_us ? held_us : decision.wait_us);
 	return decision;
 }
 

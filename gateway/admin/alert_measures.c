@@ -66,6 +66,11 @@ static uint64_t read_requests_failed(const struct gateway *gateway, size_t endpo
 	return metrics_read_outcomes(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, endpoint).failed;
 }
 
+static uint64_t read_requests_limited(const struct gateway *gateway, size_t endpoint)
+{
+	return (uint64_t)metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, endpoint, OUTCOME_RATE_LIMITED);
+}
+
 static uint64_t read_shed(const struct gateway *gateway, size_t upstream)
 {
 	uint64_t shed = 0;
@@ -109,6 +114,7 @@ bool alert_counters_init(struct alerts *alerts)
 		[COUNTER_LOST_LINES] = { read_lost_lines, LABEL_NONE, 600 },
 		[COUNTER_REQUESTS] = { read_requests, LABEL_ENDPOINT, 30 },
 		[COUNTER_REQUESTS_FAILED] = { read_requests_failed, LABEL_ENDPOINT, 30 },
+		[COUNTER_REQUESTS_LIMITED] = { read_requests_limited, LABEL_ENDPOINT, 30 },
 	};
 	for (size_t i = 0; i < COUNTER_ID_COUNT; i++) {
 		struct alert_counter *counter = &alerts->counters[i];
@@ -162,10 +168,11 @@ static double count_events(const struct look *look, enum alert_counter_id id, si
 	return (double)count_latest(look->alerts, id, label);
 }
 
-void alerts_count_requests(const struct alerts *alerts, size_t endpoint, uint64_t *requests, uint64_t *failed)
+void alerts_count_requests(const struct alerts *alerts, size_t endpoint, struct alert_requests *requests)
 {
-	*requests += count_latest(alerts, COUNTER_REQUESTS, endpoint);
-	*failed += count_latest(alerts, COUNTER_REQUESTS_FAILED, endpoint);
+	requests->all += count_latest(alerts, COUNTER_REQUESTS, endpoint);
+	requests->failed += count_latest(alerts, COUNTER_REQUESTS_FAILED, endpoint);
+	requests->limited += count_latest(alerts, COUNTER_REQUESTS_LIMITED, endpoint);
 }
 
 uint64_t alerts_count_shed(const struct alerts *alerts, size_t upstream)

@@ -49,8 +49,12 @@ void alerts_put_firing(const struct alerts *alerts, struct buf *out);
 void alerts_put_pending(const struct alerts *alerts, struct buf *out);
 /* Append what there is of the webhook, as an object. */
 void alerts_put_webhook(const struct alerts *alerts, struct buf *out);
-/* Add how many requests an endpoint got within the last quarter to half minute, and how many of them failed by its fault. */
-void alerts_count_requests(const struct alerts *alerts, size_t endpoint, uint64_t *requests, uint64_t *failed);
+/* What became of requests within the last quarter to half minute. */
+struct alert_requests {
+	uint64_t all, failed, limited; /* of all: by the provider's fault; refused as too many */
+};
+/* Add an endpoint's. */
+void alerts_count_requests(const struct alerts *alerts, size_t endpoint, struct alert_requests *requests);
 /* How many calls an upstream has refused lately, within a minute at most. */
 uint64_t alerts_count_shed(const struct alerts *alerts, size_t upstream);
 /* How many subjects had to be left out of the last look, since too many are sick. */

@@ -6,13 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/admin/alerts.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/provider.h"
 #include "gateway/call/world.h"
 #include "metrics/history.h"
 
-enum { FAILS_PERCENT = 10, FAILS_SOMETIMES_PERCENT = 1 };
+enum { FAILS_PERCENT = 10, FAILS_SOMETIMES_PERCENT = 1, LIMITS_PERCENT = 10 };
 #define LINE_WORRYING_US (CLOCK_US_PER_S / 4)
 
 const char *condition_word(enum condition condition)
@@ -52,8 +51,7 @@ static void count_recent(const struct observation *of, const struct upstream_set
 			 struct diagnosis *diagnosis)
 {
 	for (size_t i = 0; i < settings->endpoint_count; i++)
-		alerts_count_requests(of->alerts, upstream_endpoint_label(settings, i), &diagnosis->requests,
-				      &diagnosis->failed);
+		alerts_count_requests(of->alerts, upstream_endpoint_label(settings, i), &diagnosis->requests);
 }
 
 /* What the caller was told who failed last: without the upstream's own name, beside which it stands. */
@@ -78,13 +76,34 @@ static void set_sign(struct diagnosis *diagnosis, enum condition condition, cons
 /* Of its recent requests, so many percent or more. */
 static bool fails_often(struct diagnosis *diagnosis, const struct upstream_config *upstream, unsigned from_percent)
 {
-	if (!diagnosis->failed || diagnosis->failed * 100 < diagnosis->requests * from_percent)
+	const struct alert_requests *requests = &diagnosis->requests;
+	if (!requests->failed || requests->failed * 100 < requests->all * from_percent)
 		return false;
 	bool often = from_percent == FAILS_PERCENT;
 	diagnosis->condition = often ? CONDITION_SICK : CONDITION_WORRYING;
 	snprintf(diagnosis->sign, sizeof diagnosis->sign, "fails %.0f %%",
-		 100 * (double)diagnosis->failed / (double)diagnosis->requests);
+		 100 * (double)requests->failed / (double)requests->all);
 	tell_failure(upstream, diagnosis->why);
+	return true;
+}
+
+/* It refuses requests as too many, or wants to be left alone: nothing fails by that, and every call waits. */
+static bool is_rate_limited(const struct upstream_config *upstream, struct diagnosis *diagnosis)
+{
+	const struct alert_requests *requests = &diagnosis->requests;
+	uint64_t pause_us = provider_pause_us(upstream->provider, clock_now_us());
+	bool often = requests->limited && requests->limited * 100 >= requests->all * LIMITS_PERCENT;
+	char pause[PAGE_SPAN_BYTES], *why = diagnosis->why;
+	if (!often && !pause_us)
+		return false;
+	set_sign(diagnosis, CONDITION_WORRYING, "rate-limited");
+	int len = 0;
+	if (often)
+		len = snprintf(why, CONDITION_WHY_BYTES, "it refuses %.0f %% of requests as too many%s",
+			       100 * (double)requests->limited / (double)requests->all, pause_us ? "; " : "");
+	if (pause_us)
+		snprintf(why + len, CONDITION_WHY_BYTES - (size_t)len, "it asks to be left alone for another %s",
+			 page_print_span(pause, (double)pause_us));
 	return true;
 }
 
@@ -171,7 +190,8 @@ static void diagnose_upstream(const struct observation *of, const struct upstrea
 		diagnosis->condition = CONDITION_WORRYING;
 		snprintf(diagnosis->sign, sizeof diagnosis->sign, "%zu of %zu away", away, settings->endpoint_count);
 		snprintf(diagnosis->why, sizeof diagnosis->why, "%s", away_why);
-	} else if (!fails_often(diagnosis, upstream, FAILS_SOMETIMES_PERCENT) && !is_slow(of, settings, diagnosis) &&
+	} else if (!is_rate_limited(upstream, diagnosis) &&
+		   !fails_often(diagnosis, upstream, FAILS_SOMETIMES_PERCENT) && !is_slow(of, settings, diagnosis) &&
 		   !has_a_line(of, settings, diagnosis)) {
 		set_sign(diagnosis, CONDITION_WELL, "well");
 	}

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/compiler.h"
+#include "gateway/admin/alerts.h"
 #include "gateway/admin/observation.h"
 #include "gateway/config/config.h"
 
@@ -18,7 +19,7 @@ struct diagnosis {
 	enum condition condition;
 	char sign[CONDITION_SIGN_BYTES]; /* some words: "well", "down", "fails 62 %", "1 of 3 away", "slow" */
 	char why[CONDITION_WHY_BYTES];   /* what it or its endpoint said last; "": nothing */
-	uint64_t requests, failed;       /* of the last quarter to half minute */
+	struct alert_requests requests;  /* those of all its endpoints */
 	uint64_t since_us; /* wall clock: since when it is not well; 0: it is, or has not been seen before */
 };
 

@@ -189,8 +189,8 @@ static void put_condition(struct buf *out, const struct observation *of, const s
 		buf_put_text(out, ",\"since\":");
 		page_put_time(out, diagnosis.since_us);
 	}
-	buf_printf(out, ",\"recent\":{\"requests\":%llu,\"errors\":%llu}", (unsigned long long)diagnosis.requests,
-		   (unsigned long long)diagnosis.failed);
+	buf_printf(out, ",\"recent\":{\"requests\":%llu,\"errors\":%llu}", (unsigned long long)diagnosis.requests.all,
+		   (unsigned long long)diagnosis.requests.failed);
 }
 
 static void put_upstream(struct buf *out, const struct observation *of, const struct upstream_config *upstream)

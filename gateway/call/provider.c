@@ -432,6 +432,12 @@ void provider_last_failure(struct provider *provider, struct provider_failure *f
 		take_newer_failure(provider->parts[i], failure);
 }
 
+uint64_t provider_pause_us(const struct provider *provider, uint64_t now_us)
+{
+	uint64_t until_us = pauses_until_us(provider->pauses);
+	return until_us > now_us ? until_us - now_us : 0;
+}
+
 /* ---------------------------------------------------------------- at its worker */
 
 /* The one that was opened last for the service of this one; NULL: it is the first. */

@@ -39,5 +39,7 @@ struct provider_failure {
 
 /* The newest one of all parts. An upstream's first part; any thread, its generation is held. */
 void provider_last_failure(struct provider *provider, struct provider_failure *failure);
+/* For how long yet the provider has asked to be left alone altogether; 0: it may be visited. Any thread, likewise. */
+uint64_t provider_pause_us(const struct provider *provider, uint64_t now_us);
 
 #endif

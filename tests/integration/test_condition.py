@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is sick, by which sign, and why: what /admin/stats says of each upstream, and all views show."""
+import re
 import time
 
 from harness import provider as behave
@@ -97,6 +98,44 @@ def test_who_refuses_calls_is_sick(start, provider, later):
     assert of(gateway)["why"] and of(gateway)["last_error"]["outcome"] == "overloaded"
 
 
+def test_who_refuses_as_too_many_is_rate_limited(gateway, provider):
+    """Nothing fails by that: what is asked again passes."""
+    provider.next(behave.echo, behave.status(429))
+    for n in range(3):
+        assert gateway.call("item", {"id": n, "q": "a"}).status == 200
+    upstream = becomes(gateway, "worrying", "rate-limited", "rest")
+    assert upstream["why"] == "it refuses 25 % of requests as too many" and upstream["recent"] == {"requests": 4, "errors": 0}
+
+
+def test_who_asks_to_be_left_alone_is_rate_limited(start, provider, later):
+    """Also once those requests are no recent ones, while all calls wait."""
+    gateway = start({"upstreams": {"rest": {"timeout": "60s"}}, "tools": {"send": {"timeout": "60s"}}})
+    for n in range(12):
+        gateway.call("send", {"n": n})
+    provider.next(behave.status(429, Retry_After="3"))
+    call = later(gateway.call, "send", {"n": 99})
+    assert re.fullmatch(r"it asks to be left alone for another (\d\.\d s|\d+ ms)", becomes(gateway, "worrying", "rate-limited", "rest")["why"])
+    assert call.result(20).status == 200
+    becomes(gateway, "well", "well", "rest")
+
+
+def test_a_line_that_stands_for_a_rate_is_one(start, provider):
+    """How fast the provider answers says nothing of it."""
+    gateway = start({"upstreams": {"rest": {"timeout": "60s", "rate": {"requests": "60/h"}, "queue": {"wait": "1h"}}}, "tools": {"send": {"timeout": "1h"}}})
+    held = 0
+    callers = []
+    while not held:
+        callers.append(Raw(gateway.address()))
+        callers[-1].send(request_bytes("POST", "/v1/tools/send", b'{"n": %d}' % len(callers)))
+        until(lambda: len(provider.deliveries) == len(callers) or gateway.metrics().sum("batch_waiting_items", upstream="rest"), "it is sent, or waits")
+        held = gateway.metrics().sum("batch_waiting_items", upstream="rest")
+    upstream = until(lambda: [u for u in [of(gateway, "rest")] if u["sign"].startswith("line of ")], "its line is told")[0]
+    assert upstream["condition"] == "worrying" and upstream["expected_wait_us"] > 20e6, upstream
+    for caller in callers:
+        caller.close()
+    gateway.until_metric("queue_wait_seconds", 0, upstream="rest")
+
+
 def test_a_line_that_everybody_has_left_is_none(start, provider):
     """Nothing ends there that would say so: the provider is left alone, and its callers go."""
     gateway = start({"upstreams": {"array": {"concurrency": 1, "batch": {"mode": "off"}, "queue": {"wait": "60s"}}},
@@ -110,7 +149,7 @@ def test_a_line_that_everybody_has_left_is_none(start, provider):
         caller.send(request_bytes("POST", "/v1/tools/write", b'{"n": %d}' % (100 + n)))
         provider.until_deliveries(13)
         gateway.until_metric("batch_waiting_items", n, upstream="array")
-    assert of(gateway)["sign"].startswith("line of")
+    assert of(gateway)["expected_wait_us"] > 250000
     for caller in callers:
         caller.close()
     gateway.until_metric("batch_waiting_items", 0, upstream="array")
