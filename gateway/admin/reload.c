@@ -24,6 +24,7 @@
 #include "gateway/trace/exporter.h"
 
 #define WATCH "watch"                  /* who asks, when a file has changed */
+#define TOO_LATE "The gateway is shutting down."
 #define RETRY_US (10 * CLOCK_US_PER_S) /* to watch, where the kernel has refused */
 enum { TEXT_BYTES_MAX = 64 << 20, MESSAGES_LOGGED = 20, LOG_ERROR_BYTES = 512 };
 
@@ -52,6 +53,7 @@ struct reload {
 struct outcome_of_reload {
 	bool good;
 	bool silent;     /* it looked, nobody has asked, and nothing is new: not told */
+	bool late;       /* the gateway ends: nothing was read, and nothing else is said here */
 	struct buf text; /* good: the reply; else its errors, a JSON array of texts */
 };
 
@@ -475,6 +477,10 @@ static void watch_files(struct reload *reload)
 
 static void reply_outcome(struct request *request, struct outcome_of_reload *outcome)
 {
+	if (outcome->late) {
+		reply_problem(request, OUTCOME_SHUTTING_DOWN, NULL, TOO_LATE);
+		return;
+	}
 	struct buf text = BUF_INIT(TEXT_BYTES_MAX);
 	buf_put(&text, buf_slice(&outcome->text));
 	if (!outcome->good) {
@@ -514,12 +520,9 @@ static void open_ask(struct mail *mail)
 {
 	struct ask *ask = container_of(mail, struct ask, mail);
 	struct reload *reload = ask->reload;
-	if (!atomic_load_explicit(&reload->stopping, memory_order_acquire)) {
+	ask->outcome.late = atomic_load_explicit(&reload->stopping, memory_order_acquire);
+	if (!ask->outcome.late)
 		read_anew(reload, ask->who, &ask->outcome);
-	} else {
-		buf_init(&ask->outcome.text, TEXT_BYTES_MAX);
-		put_lines(&ask->outcome.text, "the gateway is shutting down");
-	}
 	if (!ask->home) {
 		free_ask(ask);
 		return;
@@ -561,7 +564,7 @@ void page_admin_reload(struct worker *worker, struct request *request, struct sl
 	if (!page_body_is_empty(worker, request))
 		return;
 	if (!reload || atomic_load_explicit(&worker_gateway(worker)->draining, memory_order_relaxed)) {
-		reply_problem(request, OUTCOME_SHUTTING_DOWN, NULL, "The gateway is shutting down.");
+		reply_problem(request, OUTCOME_SHUTTING_DOWN, NULL, TOO_LATE);
 		return;
 	}
 	struct ask *ask = ask_new(reload, "POST /admin/reload");
@@ -589,6 +592,7 @@ static void *run_reload(void *context)
 		mailbox_open(&reload->mailbox);
 		loop_run_timers(reload->loop);
 	}
+	mailbox_open(&reload->mailbox); /* who has asked meanwhile, and whose worker would drain for as long as it may */
 	loop_release(reload->loop);
 	return NULL;
 }

@@ -17,6 +17,7 @@ from harness.gateway import SANITIZED, merged, standard
 from harness.mcp_server import HINTS, McpServer, tool
 from harness.poll import until
 from harness.reload import NOTHING, in_force, pulse, reload, reloaded, write
+from harness.wire import request_bytes
 from test_cache import verdict
 from test_process import jitney
 
@@ -548,3 +549,18 @@ def test_commands_show_what_differs_and_what_happened(start):
     gateway.config_path.write_text("nonsense: 1\n")
     done = jitney("reload", "-u", url)
     assert done.returncode == 1 and "jitney.yaml:1:1: unknown key" in done.stderr
+
+
+def test_who_asks_too_late_is_told_so_at_once(start):
+    """The drain, which waits for whoever asks, is not held up."""
+    gateway = start({"drain_timeout": "2m"})
+    gateway.config_path.unlink()
+    os.mkfifo(gateway.config_path)      # who reads it waits for a while
+    with gateway.connect("admin") as first, gateway.connect("admin") as second:
+        for one in (first, second):
+            one.send(request_bytes("POST", "/admin/reload"))
+            assert gateway.get("/healthz", "admin").status == 200
+        gateway.signal(signal.SIGTERM)
+        assert second.reply("POST").code == "shutting_down"
+    assert gateway.wait() == 0
+    gateway.ended_by_test = True
