@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include <xxhash.h>
+
 #include "base/json.h"
 #include "base/log.h"
 #include "gateway/admin/alerts_private.h"
@@ -82,6 +84,7 @@ static void log_alert(const struct alerts *alerts, const struct alert_entry *ent
 					: severity == ALERT_SEVERITY_WARNING ? &EVENT_ALERT_FIRING
 									     : &EVENT_ALERT_CLEARED;
 	const char *subject = subject_of(alerts, entry);
+	uint64_t wall_us = clock_wall_us(); /* may have been set back since */
 	struct log_line line UNCLEARED;
 	if (!log_begin(&line, event))
 		return;
@@ -93,7 +96,7 @@ static void log_alert(const struct alerts *alerts, const struct alert_entry *ent
 	if (severity != ALERT_SEVERITY_COUNT)
 		log_cstr(&line, "detail", entry->detail);
 	else
-		log_seconds(&line, "seconds", clock_wall_us() - entry->since_us);
+		log_seconds(&line, "seconds", wall_us > entry->since_us ? wall_us - entry->since_us : 0);
 	log_end(&line);
 }
 
@@ -118,7 +121,8 @@ static void put_labels(const struct alerts *alerts, const struct alert_entry *en
 	const char *upstream = upstream_of(alerts, entry);
 	buf_put_text(out, "\"labels\":{");
 	put_member(out, "alertname", description->name);
-	buf_printf(out, ",\"severity\":\"%s\",\"job\":\"jitney\"", severity_word(severity));
+	buf_printf(out, ",\"severity\":\"%s\",\"job\":\"jitney\",", severity_word(severity));
+	put_member(out, "instance", alerts->host);
 	json_put_text_member(out, kind_words[description->kind], subject_of(alerts, entry));
 	json_put_text_member(out, "upstream", upstream);
 	buf_put_char(out, '}');
@@ -130,7 +134,9 @@ static void put_news(const struct alerts *alerts, const struct alert_entry *entr
 {
 	const char *subject = subject_of(alerts, entry);
 	buf_printf(out, "{\"status\":\"%s\",", fires ? "firing" : "resolved");
+	size_t before = out->len;
 	put_labels(alerts, entry, severity, out);
+	uint64_t print = XXH3_64bits(buf_slice(out).at + before, out->len - before); /* of its labels: they are who it is */
 	buf_put_text(out, ",\"annotations\":{\"summary\":");
 	struct buf summary = BUF_INIT(4096);
 	buf_printf(&summary, "%s%s%s", *subject ? subject : "jitney", ": ", entry->detail);
@@ -146,8 +152,7 @@ static void put_news(const struct alerts *alerts, const struct alert_entry *entr
 		buf_put_text(out, "\"endsAt\":\"0001-01-01T00:00:00Z\"");
 	else
 		put_time(out, "endsAt", clock_wall_us());
-	buf_printf(out, ",\"generatorURL\":\"\",\"fingerprint\":\"%08x%08x\"}", (unsigned)entry->alert,
-		   (unsigned)entry->subject);
+	buf_printf(out, ",\"generatorURL\":\"\",\"fingerprint\":\"%016llx\"}", (unsigned long long)print);
 }
 
 static void add_news(struct alerts *alerts, const struct alert_entry *entry, enum alert_severity severity, bool fires)

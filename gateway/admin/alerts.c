@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "gateway/admin/alerts_private.h"
 #include "gateway/admin/pages.h"
@@ -90,6 +91,7 @@ struct alerts *alerts_new(struct gateway *gateway, struct history *history)
 		return NULL;
 	TAILQ_INIT(&alerts->entries);
 	alerts->gateway = gateway;
+	gethostname(alerts->host, sizeof alerts->host - 1); /* cut, or "": so be it */
 	alerts->history = history;
 	buf_init(&alerts->news, WEBHOOK_BODY_BYTES);
 	bool good = (alerts->meter = metrics_meter(gateway->metrics)) && (alerts->webhook = webhook_new()) &&

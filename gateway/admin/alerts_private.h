@@ -11,7 +11,7 @@
 #include "gateway/call/world.h"
 #include "metrics/history.h"
 
-enum { ALERT_ENTRIES_MAX = 1024, ALERT_DETAIL_BYTES = 256, ALERT_HIT_SAMPLES = 145 };
+enum { ALERT_ENTRIES_MAX = 1024, ALERT_DETAIL_BYTES = 256, ALERT_HIT_SAMPLES = 145, ALERT_HOST_BYTES = 65 };
 
 /* A subject that is beyond a threshold, or was just now. */
 struct alert_entry {
@@ -47,6 +47,7 @@ enum alert_counter_id {
 	COUNTER_LOST_LINES,
 	COUNTER_REQUESTS,
 	COUNTER_REQUESTS_FAILED,
+	COUNTER_REQUESTS_LIMITED,
 	COUNTER_ID_COUNT
 };
 
@@ -56,8 +57,9 @@ struct alert_hits {
 };
 
 struct alerts {
-	struct gateway *gateway; /* c */
-	struct history *history; /* borrowed */
+	struct gateway *gateway;            /* c */
+	char host[ALERT_HOST_BYTES];        /* c: this machine's name: of a fleet's gateways, which one says so */
+	struct history *history;            /* borrowed */
 	struct meter *meter;
 	struct webhook *webhook;
 	struct alert_entries entries; /* in the order of coming */

@@ -108,6 +108,7 @@ def test_an_upstream_that_goes_and_comes_back(start, provider, receiver):
     assert path == "/hook?to=ops" and headers["Authorization"] == "Bearer t0ken" and headers["Content-Type"] == "application/json"
     assert body["version"] == "4" and body["status"] == "firing" and body["truncatedAlerts"] == 0
     assert all(alert["startsAt"].endswith("Z") and alert["annotations"]["summary"] for alert in body["alerts"])
+    assert {alert["labels"]["instance"] for alert in body["alerts"]} == {socket.gethostname()[:64]}
     provider.start()
     until(lambda: gateway.call("echo").status == 200 and not alerts(gateway), "it is over")
     until(lambda: ("resolved", "JitneyUpstreamDown", "critical") in receiver.alerts(), "that is posted too")
