@@ -117,6 +117,7 @@ def browser(tmp_path):
     browser.finish()
 
 
+SCROLLED = "return [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.ariaLabel)"  # tables that do not fit
 VIEWS = ("overview", "upstreams", "bus", "cache", "tools", "calls", "processes", "alerts", "tools/write")
 
 
@@ -130,7 +131,7 @@ def test_every_view_fits_a_phone(start, provider, browser):
         browser.open(gateway.url("/", "admin") + "#" + view, 360, 740)
         until(lambda: browser.run("return !!document.querySelector('nav a[aria-current]') && document.querySelector('main').children.length > 0"), view)
         assert browser.run("return document.documentElement.scrollWidth") <= 360, view
-        assert browser.run("return [...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.ariaLabel)") == [], view
+        assert browser.run(SCROLLED) == [], view
     assert browser.complaints() == []
 
 
@@ -171,12 +172,13 @@ def test_what_a_stranger_has_named_fits_a_phone_and_is_only_text(start, provider
     schema = {"type": "object", "properties": {markup: {"type": "string", "description": markup + long}, backwards: {"type": "string", "enum": [markup, long]},
                                                "y" * 900: {"type": "integer", "default": markup}, "z": {"type": "string", "maxLength": 9999, "default": long}}}
     gateway = start({"tools": {"k" * 64: {"upstream": "rest", "description": markup + long, "input_schema": schema, "request": {"method": "POST", "path": "/x", "body": "{arguments}"}}},
+                     "upstreams": {"u" * 64: {"dialect": "rest", "endpoints": [{"url": provider.url("/" + "p" * 200)}]}},
                      "trusted_proxies": ["127.0.0.1/32"], "identity": {"tenant_header": "X-Tenant"}})
     provider.behaviour = behave.status(500, json.dumps({"error": markup + backwards + long}).encode())
     for tenant in (markup, backwards.encode().decode("latin-1"), "w" * 128):
         assert gateway.call("k" * 64, x_tenant=tenant, x_request_id="r" * 128).status == 502
     gateway.told("r" * 128, 3)
-    for width in (360, 1280):
+    for width in (360, 1400):
         for view in (*VIEWS[:-1], "tools/" + "k" * 64):
             browser.open("about:blank")
             browser.open(gateway.url("/", "admin") + "#" + view, width, 740)
@@ -185,6 +187,7 @@ def test_what_a_stranger_has_named_fits_a_phone_and_is_only_text(start, provider
                 until(lambda: browser.run("return document.querySelectorAll('tbody button').length") == 6, "three calls of three tenants")
                 browser.run("[...document.querySelectorAll('tbody button')].at(-1).click()")
             assert browser.run("return document.documentElement.scrollWidth") <= width, view
+            assert browser.run(SCROLLED) == [], (view, width)
             assert browser.run("return document.querySelectorAll('main img, main script').length") == 0
     assert browser.complaints() == []
 
@@ -221,18 +224,19 @@ def test_a_purge_says_first_what_it_would_drop(gateway, browser):
         gateway.call("cached", {"n": n})
     browser.open(gateway.url("/", "admin") + "#cache")
     until(lambda: browser.run("return !!document.querySelector('form.last input')"), "the form is there")
-    browser.run("window.asked = []; window.confirm = (text) => { asked.push(text); return asked.length > 1; }; window.alert = () => {}; document.querySelector('form.last input').focus()")
+    browser.run("window.asked = []; window.confirm = (text) => { asked.push(text); return asked.length > 1; }; window.told = []; window.alert = (text) => told.push(text); document.querySelector('form.last input').focus()")
     browser.keys("cached\ue007")
-    until(lambda: re.search(r"7 answers \([0-9.]+ (KiB|B)\) in memory of tool cached\.", shown(browser)), "Enter counts")
+    until(lambda: re.search(r"tool cached: 7 answers \([0-9.]+ (KiB|B)\) in memory\.", shown(browser)), "Enter counts")
     assert browser.run("return asked.length") == 0
     press = "document.querySelector('form.last button[value=purge]').click()"
     browser.run(press)
     until(lambda: browser.run("return asked.length") == 1, "it asks")
-    assert browser.run("return asked[0]").startswith("Drop 7 answers (")
+    assert browser.run("return asked[0]").startswith("Drop what is kept by tool cached: 7 answers (")
     assert gateway.get("/admin/cache/count?tool=cached", "admin").json()["memory"]["entries"] == 7, "no is no"
     browser.run(press)
     until(lambda: gateway.get("/admin/cache/count?tool=cached", "admin").json()["memory"]["entries"] == 0, "yes is yes")
     until(lambda: not browser.run("return document.querySelector('form.last button[value=purge]').disabled"), "it can be pressed again")
+    assert browser.run("return told[0]") == "Dropped: 7 from memory."
     browser.run("const input = document.querySelector('form.last input'); input.value = 'nobody'; " + press)
     until(lambda: "There is no such tool" in shown(browser), "what cannot be purged is said")
     assert browser.run("return asked.length") == 2

@@ -15,8 +15,8 @@ function el(tag, attributes = {}, ...inner) {
   return node;
 }
 const number = (n) => n === null || n === undefined ? "–" : n >= 1e6 ? (n / 1e6).toFixed(1) + " M" : n >= 1e4 ? (n / 1e3).toFixed(1) + " k" : n >= 100 || Number.isInteger(n) ? Math.round(n).toString() : n.toFixed(n < 10 ? 2 : 1);
-const time = (us) => us === null || us === undefined ? "–" : us < 1000 ? us + " µs" : us < 1e6 ? (us / 1e3).toFixed(us < 1e4 ? 1 : 0) + " ms" : (us / 1e6).toFixed(1) + " s";
-const bytes = (n) => n < 1024 ? n + " B" : n < 1 << 20 ? (n / 1024).toFixed(0) + " KiB" : (n / (1 << 20)).toFixed(1) + " MiB";
+const time = (us) => us === null || us === undefined ? "–" : us < 1000 ? us + " µs" : us < 1e6 ? (us / 1e3).toFixed(us < 1e4 ? 1 : 0) + " ms" : us < 6e8 ? (us / 1e6).toFixed(1) + " s" : span(us / 1e6);
+const bytes = (n) => n < 1024 ? n + " B" : n < 1 << 20 ? (n / 1024).toFixed(0) + " KiB" : n < 1 << 30 ? (n / (1 << 20)).toFixed(1) + " MiB" : (n / (1 << 30)).toFixed(1) + " GiB";
 const percent = (ratio) => ratio === null || ratio === undefined ? "–" : (100 * ratio).toFixed(ratio && ratio < .1 ? 1 : 0) + " %";
 const span = (s) => s < 60 ? Math.round(s) + " s" : s < 3600 ? Math.round(s / 60) + " min" : s < 172800 ? (s / 3600).toFixed(1) + " h" : Math.round(s / 86400) + " d";
 const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
@@ -24,7 +24,7 @@ const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false
 // On a phone a row is a block, and each figure has its head before it.
 function table(caption, heads, rows, empty) {
   if (!rows.length) return el("p", { class: "dim" }, empty);
-  for (const one of rows) [...one.children].forEach((cell, i) => { cell.dataset.head = heads[i]; });
+  for (const one of rows) [...one.children].forEach((cell, i) => { cell.dataset.head = heads[i]; if (cell.matches("th, .text:not(.long, .state)") && cell.textContent.length > 24) cell.title ||= cell.textContent; });
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
     el("table", { class: "stack" }, el("caption", {}, caption),
       el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col", class: head.startsWith("<") ? "text" : "" }, head.replace("<", ""))))),
@@ -66,7 +66,8 @@ async function change(question, method, path, button) {
   button.disabled = true;
   const reply = await fetch(path, { method, headers: { "Content-Type": "application/json" }, body: "{}" });
   const answer = await reply.json().catch(() => ({}));
-  alert(reply.ok ? JSON.stringify(answer) : `${reply.status}: ${answer.detail || reply.statusText}`);
+  alert(!reply.ok ? `${reply.status}: ${answer.detail || reply.statusText}` : answer.purged === undefined ? Object.entries(answer).map((e) => e.join(" ")).join(", ")
+    : `Dropped: ${answer.purged} from memory${answer.memory ? ", and it goes on" : ""}${answer.disk ? `, ${answer.disk.purged} from the disk (${answer.disk.status})` : ""}${answer.fleet ? `; the fleet: ${answer.fleet}` : ""}.`);
   button.disabled = false;
   refresh();
 }
@@ -78,7 +79,7 @@ const views = {
     const ill = bySickness(stats.upstreams.filter((u) => u.condition !== "well")), all = stats.upstreams.length, grave = ill.length && ill[0].condition === "sick";
     return [
       el("p", { class: "headline " + (grave ? "bad" : ill.length ? "warn" : all ? "good" : "dim") },
-        !all ? "There is no upstream yet." : !ill.length ? (all > 1 ? `All ${all} upstreams are well.` : "The upstream is well.") : `${ill.length} of ${all} upstreams ${ill.length > 1 ? "need" : "needs"} a look`),
+        !all ? "There is no upstream yet." : !ill.length ? (all > 2 ? `All ${all} upstreams are well.` : all > 1 ? "Both upstreams are well." : "The upstream is well.") : `${ill.length} of ${all} upstreams ${ill.length > 1 ? "need" : "needs"} a look`),
       ill.length ? table("Who is sick, and why", ["<upstream", "<what is wrong", "requests a second", "in flight", "waiting", "p50", "p99"], ill.map((u) => row([
         el("th", { scope: "row" }, el("a", { href: "#upstreams" }, u.name)), sign(u), number(rate(u, "requests")), `${number(u.in_flight)} of ${number(u.limit)}`, number(u.waiting), time(u.p50_us), time(u.p99_us)],
         { class: u.condition === "sick" ? "sick" : "" })), "") : null,
@@ -94,12 +95,13 @@ const views = {
       el("p", { class: "dim" }, `jitney ${stats.version}, `, el("a", { href: "admin/config" }, `configuration ${stats.generation}`), `, loaded ${span(Math.max(0, stats.at - stats.loaded_at))} ago (${stats.asked_by}), up for ${span(stats.uptime_s)}, ${stats.workers.length} ${stats.workers.length > 1 ? "workers" : "worker"}, ${stats.tools.length} ${stats.tools.length === 1 ? "tool" : "tools"}.`)];
   },
   upstreams() {
-    const ends = stats.upstreams.flatMap((u) => (u.endpoints || []).map((e, i) => row([text(u.name), el("td", { class: "text long" }, e.url),
-      text(el("span", { class: e.state === "up" && e.healthy ? "good" : "bad" }, e.state === "up" && !e.healthy ? "not reached" : e.state)),
+    const isWell = (e) => e.state === "up" && e.healthy, all = bySickness(stats.upstreams).flatMap((u) => (u.endpoints || []).map((e, i) => [u, e, i])).sort((a, b) => isWell(a[1]) - isWell(b[1]));
+    const ends = all.map(([u, e, i]) => row([text(u.name), el("td", { class: "text long" }, e.url),
+      text(el("span", { class: isWell(e) ? "good" : "bad" }, e.state === "up" && !e.healthy ? "not reached" : e.state)),
       number(e.requests), String(e.weight), el("td", { class: "text long" }, e.reason || ""),
-      el("td", {}, u.dialect === "mcp-stdio" ? "" : el("button", { onclick: (event) => change(`${e.state === "draining" ? "Take back" : "Drain"} ${e.url}?`, "POST", `admin/endpoints/${encodeURIComponent(u.name)}/${i}/${e.state === "draining" ? "undrain" : "drain"}`, event.target) }, e.state === "draining" ? "undrain" : "drain"))])));
+      el("td", {}, u.dialect === "mcp-stdio" ? "" : el("button", { onclick: (event) => change(`${e.state === "draining" ? "Take back" : "Drain"} ${e.url}?`, "POST", `admin/endpoints/${encodeURIComponent(u.name)}/${i}/${e.state === "draining" ? "undrain" : "drain"}`, event.target) }, e.state === "draining" ? "undrain" : "drain"))]));
     return [upstreamTable(bySickness(stats.upstreams)), el("h2", {}, "Endpoints"),
-      table("Where calls go, and why not", ["<upstream", "<endpoint", "<state", "requests", "weight", "<reason", ""], ends, "No upstream has endpoints.")];
+      table("Where calls go, and why not; those that get none first", ["<upstream", "<endpoint", "<state", "requests", "weight", "<reason", ""], ends, "No upstream has endpoints.")];
   },
   bus() {
     const batches = new Map(), spent = (call, what) => (call.timeline.find((p) => p.what === what) || { us: 0 }).us, most = (list, what) => Math.max(0, ...list.map((c) => spent(c, what)));
@@ -201,17 +203,17 @@ const forms = {
     const count = async () => {
       const reply = await fetch("admin/cache/count?" + query()), found = await reply.json().catch(() => ({}));
       said.className = reply.ok ? "" : "bad";
-      said.textContent = reply.ok ? `${held(found)} of ${by.selectedOptions[0].text} ${what.value}.` : found.detail || reply.statusText;
+      said.textContent = reply.ok ? `${by.selectedOptions[0].text} ${what.value}: ${held(found)}.` : found.detail || reply.statusText;
       return reply.ok;
     };
-    return el("form", { class: "last", onsubmit: async (e) => { e.preventDefault(); const button = e.submitter; if (await count() && button.value === "purge") change(`Drop ${said.textContent.slice(0, -1)}?`, "DELETE", "admin/cache?" + query(), button); } },
+    return el("form", { class: "last", onsubmit: async (e) => { e.preventDefault(); const button = e.submitter; if (await count() && button.value === "purge") change(`Drop what is kept by ${said.textContent.slice(0, -1)}?`, "DELETE", "admin/cache?" + query(), button); } },
       el("label", {}, "Answers by ", by), what, nameList(), el("button", { value: "count" }, "count"), el("button", { value: "purge" }, "purge"), said);
   },
 };
 
 // What a purge would drop.
 const held = ({ memory, disk, redis }) => [`${memory.status === "counted" ? "" : "more than "}${memory.entries} answer${memory.entries === 1 ? "" : "s"} (${bytes(memory.bytes)}) in memory`,
-  disk ? `${disk.status === "counted" ? disk.entries : "an unknown number"} on disk` : "", redis ? "those in Redis, which are not counted" : ""].filter(Boolean).join(", ");
+  disk ? `${disk.status === "counted" ? disk.entries : "an unknown number"} on disk` : "", redis ? "and those in Redis, which nobody counts" : ""].filter(Boolean).join(", ");
 
 // Whose the calls are that are shown.
 function byTenant() {
