@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lines that come soon after each other share a write; one that comes alone does not wait for others. */
+/* Lines that come soon after each other share a write; one that comes alone does not wait for others; many do not rest. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,7 +19,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { LINES = 400, APART_US = 100, GATHER_US = 2000 };
+enum {
+	LINES = 400,
+	APART_US = 100,
+	GATHER_US = 2000,
+	MANY_BYTES = 1 << 16, /* log.c: for so many no writer rests */
+	FLOOD_BYTES = 3 << 20, /* more than a pipe and both of its buffers */
+	PATIENCE_S = 60
+};
 
 static char path[] = "/tmp/jitney-log-XXXXXX";
 static const struct log_event event = { LOG_LEVEL_INFO, "line" };
@@ -34,6 +46,32 @@ static void close_log(void)
 	log_close();
 	unlink(path);
 	snprintf(path + sizeof path - 7, 7, "XXXXXX");
+}
+
+/* In place of the C library's: a rest that does not end by its time, only by being woken. */
+static atomic_bool rests_are_endless;
+static atomic_uint rests;
+
+int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock, const struct timespec *until)
+{
+	typedef int wait_function(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
+	wait_function *real = NULL;
+	*(void **)&real = dlsym(RTLD_NEXT, "pthread_cond_clockwait");
+	struct timespec late = { until->tv_sec + 3600, until->tv_nsec };
+	atomic_fetch_add(&rests, 1); /* under the mutex: who logs after this was seen finds the writer asleep */
+	return real(condition, mutex, clock, atomic_load(&rests_are_endless) ? &late : until);
+}
+
+/* The log has written one line, and its writer rests for ever. */
+static void open_resting(void)
+{
+	uint64_t until_us = clock_now_us() + PATIENCE_S * CLOCK_US_PER_S;
+	atomic_store(&rests, 0);
+	atomic_store(&rests_are_endless, true);
+	log_message(&event, "%07d", 0);
+	while (atomic_load(&rests) == 0 && clock_now_us() < until_us)
+		poll(NULL, 0, 1);
+	assert_true(atomic_load(&rests) > 0);
 }
 
 static off_t size_now(void)
@@ -94,11 +132,81 @@ static void one_that_comes_alone_is_written(void **state)
 	close_log();
 }
 
+static void many_end_the_rest(void **state)
+{
+	(void)state;
+	open_log();
+	open_resting();
+	off_t line = size_now(), lines = 1;
+	uint64_t until_us = clock_now_us() + PATIENCE_S * CLOCK_US_PER_S;
+	for (; lines * line < MANY_BYTES; lines++) /* all but the last of those that are many */
+		log_message(&event, "%07d", (int)lines);
+	poll(NULL, 0, 5);
+	assert_int_equal(size_now(), line);
+	log_message(&event, "%07d", (int)lines++);
+	while (size_now() < lines * line && clock_now_us() < until_us)
+		poll(NULL, 0, 1);
+	assert_int_equal(size_now(), lines * line);
+	atomic_store(&rests_are_endless, false);
+	close_log();
+}
+
+/* How many lines are missing, by the mark that says so; and how many the reader gets, that one included. */
+static size_t read_to_mark(int reader, size_t *lines)
+{
+	static const char mark[] = "event=log_dropped";
+	static char text[FLOOD_BYTES];
+	size_t len = 0;
+	uint64_t until_us = clock_now_us() + PATIENCE_S * CLOCK_US_PER_S;
+	char *marked = NULL;
+	while (!(marked && strchr(marked, '\n')) && clock_now_us() < until_us) {
+		struct pollfd end = { .fd = reader, .events = POLLIN };
+		size_t from = len > sizeof mark ? len - sizeof mark : 0;
+		ssize_t got = poll(&end, 1, 100) > 0 ? read(reader, text + len, sizeof text - len - 1) : 0;
+		len += got > 0 ? (size_t)got : 0;
+		text[len] = '\0';
+		marked = marked ? marked : strstr(text + from, mark);
+	}
+	*lines = 0;
+	for (const char *at = text; (at = strchr(at, '\n')); at++)
+		++*lines;
+	return marked ? strtoul(strstr(marked, "lines=") + 6, NULL, 10) : SIZE_MAX;
+}
+
+/* While nobody reads, what there is room for is kept and the rest counted. Once somebody reads, what is kept is more than a
+ * writer rests for: it comes, and the mark of the loss behind it, though no rest ever ends. */
+static void a_reader_that_stalls_gets_what_was_kept_without_a_rest(void **state)
+{
+	(void)state;
+	char error[200];
+	uint64_t dropped_before = log_dropped();
+	size_t logged = 1, read_lines = 0;
+	int file = mkstemp(path);
+	assert_true(file >= 0 && close(file) == 0 && unlink(path) == 0 && mkfifo(path, 0600) == 0);
+	int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(reader >= 0);
+	if (!log_open(path, LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, error, sizeof error))
+		fail_msg("%s", error);
+	open_resting();
+	for (size_t bytes = 0; bytes < FLOOD_BYTES; bytes += 50, logged++) /* a line is longer */
+		log_message(&event, "%07zu", logged);
+	uint64_t dropped = log_dropped() - dropped_before;
+	assert_true(dropped > 0);
+	size_t said = read_to_mark(reader, &read_lines);
+	assert_int_equal(said, dropped);
+	assert_int_equal(read_lines - 1 + dropped, logged); /* but for the mark */
+	atomic_store(&rests_are_endless, false);
+	close_log();
+	close(reader);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines_that_come_soon_share_a_write),
 		cmocka_unit_test(one_that_comes_alone_is_written),
+		cmocka_unit_test(many_end_the_rest),
+		cmocka_unit_test(a_reader_that_stalls_gets_what_was_kept_without_a_rest),
 	};
 	return cmocka_run_group_tests_name("lines gather", tests, NULL, NULL);
 }
