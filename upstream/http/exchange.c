@@ -79,6 +79,17 @@ static int let_out(void *context, char *remote_ip, char *local_ip, int remote_po
 	return CURL_PREREQFUNC_OK;
 }
 
+/* curl goes through all that it has kept for each name that it is asked for: 1,400 instructions an answer which says
+ * nothing of the kind, as most do. */
+static void note_words(struct http_exchange *exchange, struct slice line)
+{
+	const struct slice coding = SLICE("Content-Encoding");
+	if (http_line_is_of_reuse(line))
+		exchange->reuse_unsaid = false;
+	if (line.len > coding.len && line.at[coding.len] == ':' && strncasecmp(line.at, coding.at, coding.len) == 0)
+		exchange->coding_unsaid = false;
+}
+
 /* Called for each line of a head, the blank one too: without that there is a status but no answer. An interim answer
  * (1xx) has a head of its own before. */
 static size_t take_head_line(char *bytes, size_t size, size_t count, void *context)
@@ -93,6 +104,7 @@ static size_t take_head_line(char *bytes, size_t size, size_t count, void *conte
 		exchange->head_whole = false;
 	else if (line.len == 1 || (line.len == 2 && line.at[0] == '\r'))
 		exchange->head_whole = true;
+	note_words(exchange, line);
 	return line.len;
 }
 
@@ -347,7 +359,8 @@ static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t tim
 static struct slice content_coding(const struct http_exchange *exchange)
 {
 	struct curl_header *header;
-	if (curl_easy_header(exchange->transfer.easy, "Content-Encoding", 0, CURLH_HEADER, -1, &header) != CURLHE_OK ||
+	if (exchange->coding_unsaid ||
+	    curl_easy_header(exchange->transfer.easy, "Content-Encoding", 0, CURLH_HEADER, -1, &header) != CURLHE_OK ||
 	    strcasecmp(header->value, "identity") == 0)
 		return (struct slice){ NULL, 0 };
 	return slice_of(header->value);
@@ -469,6 +482,7 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 {
 	exchange->transfer.on_progress = on_progress;
 	exchange->let_out = exchange->held_back = exchange->shut_out = exchange->head_whole = false;
+	exchange->reuse_unsaid = exchange->coding_unsaid = true;
 	exchange->head_bytes = 0;
 	exchange->too_large = exchange->no_room = exchange->no_memory = false;
 	drop_answer(exchange);

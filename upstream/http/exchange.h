@@ -66,6 +66,8 @@ struct http_exchange {
 	bool held_back;              /* curl wanted to let it out a second time */
 	bool shut_out;               /* EXCHANGE_SHUT_OUT: what was let out has not been read */
 	bool head_whole;             /* the blank line that ends the answer's head has come */
+	bool reuse_unsaid;           /* known: no line of any head so far speaks of the answer's reuse */
+	bool coding_unsaid;          /* known: likewise of its Content-Encoding */
 	size_t head_bytes;           /* of its head, of those of interim answers, and of its trailers, so far */
 	bool too_large, no_room, no_memory;
 	size_t beside; /* bytes that its owner keeps of the answer */
@@ -106,6 +108,8 @@ uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange);
  * (s-maxage before max-age; no-store, no-cache, private and what cannot be read: not at all), else Expires less Date;
  * less Age; Vary: *: not at all. Rounded down. *no_stale: not past that time either. (freshness.c) */
 bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, uint32_t *age, bool *no_stale);
+/* Whether a line of a head is one that http_exchange_reuse reads. */
+bool http_line_is_of_reuse(struct slice line);
 /* Whether the head of an answer has come whole, whatever became of the rest. */
 bool http_exchange_is_answered(const struct http_exchange *exchange);
 /* Whether the answer has a Content-Encoding, which was not asked for and which nobody here takes off. */

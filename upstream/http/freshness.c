@@ -5,6 +5,7 @@
  */
 #include <curl/curl.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "base/cache_control.h"
@@ -95,9 +96,26 @@ static bool varies_with_everything(const struct http_exchange *exchange)
 	return false;
 }
 
+static bool is_of(struct slice line, struct slice name)
+{
+	return line.len > name.len && line.at[name.len] == ':' && strncasecmp(line.at, name.at, name.len) == 0;
+}
+
+/* Date says nothing where Expires does not. */
+bool http_line_is_of_reuse(struct slice line)
+{
+	return is_of(line, SLICE("Cache-Control")) || is_of(line, SLICE("Expires")) || is_of(line, SLICE("Vary")) ||
+	       is_of(line, SLICE("Age"));
+}
+
 bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, uint32_t *age, bool *no_stale)
 {
 	struct reuse reuse = { 0 };
+	*seconds = UINT32_MAX;
+	*age = 0;
+	*no_stale = false;
+	if (exchange->reuse_unsaid)
+		return false;
 	read_cache_control(exchange, &reuse);
 	if (!reuse.shared_said && !reuse.private_said)
 		read_expires(exchange, &reuse);

@@ -26,6 +26,15 @@ struct decision {
 	uint32_t seconds, age;
 };
 
+/* As exchange.c does: what goes unnoticed here is not looked for. */
+static size_t note_line(char *bytes, size_t size, size_t count, void *context)
+{
+	struct http_exchange *exchange = context;
+	if (http_line_is_of_reuse((struct slice){ bytes, size * count }))
+		exchange->reuse_unsaid = false;
+	return size * count;
+}
+
 static struct decision read_back(const char *headers)
 {
 	static struct provider *provider;
@@ -38,6 +47,9 @@ static struct decision read_back(const char *headers)
 	assert_non_null(exchange.transfer.easy);
 	curl_easy_setopt(exchange.transfer.easy, CURLOPT_URL, url);
 	curl_easy_setopt(exchange.transfer.easy, CURLOPT_PROXY, "");
+	exchange.reuse_unsaid = true;
+	curl_easy_setopt(exchange.transfer.easy, CURLOPT_HEADERFUNCTION, note_line);
+	curl_easy_setopt(exchange.transfer.easy, CURLOPT_HEADERDATA, &exchange);
 	assert_int_equal(curl_easy_perform(exchange.transfer.easy), CURLE_OK);
 	decision.said = http_exchange_reuse(&exchange, &decision.seconds, &decision.age, &decision.no_stale);
 	curl_easy_cleanup(exchange.transfer.easy);
