@@ -220,6 +220,7 @@ static void what_is_said_is_not_said_again_for_what_is_heard_of_the_same(void **
 	purges_note(purges, SLICE("tool=paper\n"), 60); /* later than ours, whose answer is still under way */
 	assert_true(refused("paper", PURGE_NUMBER_MAX));
 	assert_true(invalidated("paper", 59, asked));
+	assert_false(purges_take_waiting(purges, &(struct purge_notice){ 0 }));
 	assert_true(purges_published(purges, SLICE("tool=paper\n"), notice.event, 50, 0));
 	assert_false(purges_published(purges, SLICE("tool=paper\n"), notice.event, 50, 0));
 	assert_false(purges_take_waiting(purges, &notice));
