@@ -33,6 +33,7 @@ libbase_a_SOURCES = \
 	base/random.h \
 	base/resolve.c base/resolve.h \
 	base/service.c base/service.h \
+	base/spin_bit.h \
 	base/slice.h \
 	base/timed_wait.c base/timed_wait.h \
 	base/utf8.h

@@ -27,6 +27,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/purge.c gateway/admin/purge.h \
 	gateway/admin/reload.c gateway/admin/reload.h \
 	gateway/admin/stats_page.c \
+	gateway/admin/tenants_list.c \
 	gateway/admin/threads_page.c \
 	gateway/admin/tools_page.c \
 	gateway/admin/webhook.c gateway/admin/webhook.h \
@@ -45,6 +46,7 @@ libgateway_a_SOURCES = \
 	gateway/call/pieces.c gateway/call/pieces.h \
 	gateway/call/provider.c gateway/call/provider.h \
 	gateway/call/recent_calls.c gateway/call/recent_calls.h \
+	gateway/call/tenants.c gateway/call/tenants.h \
 	gateway/call/reply.c gateway/call/reply.h \
 	gateway/call/route.h \
 	gateway/call/under_way.c gateway/call/under_way.h \

@@ -121,6 +121,7 @@ unit_gateway = \
 	tests/unit/gateway/call/test_hit_path \
 	tests/unit/gateway/call/test_pieces \
 	tests/unit/gateway/call/test_reply \
+	tests/unit/gateway/call/test_tenants \
 	tests/unit/gateway/call/test_whose_whole \
 	tests/unit/gateway/cli/test_import \
 	tests/unit/gateway/cli/test_latencies \

@@ -43,6 +43,8 @@ bool page_endpoint_is_usable(const struct gateway *gateway, const struct upstrea
 size_t page_healthy_endpoints(const struct gateway *gateway, const struct upstream_settings *settings);
 /* Append an upstream's endpoints, as a member: ,"endpoints":[...]. */
 void page_put_endpoints(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings);
+/* Append what tenants have cost, as members: ,"tenants":[...],"other_tenants":{...}. Any thread. */
+void page_put_tenants(struct buf *out, const struct gateway *gateway);
 /* Append what became of an upstream's list, as a member: ,"tools":{...}; nothing if it is not asked for one. */
 void page_put_tool_list(struct buf *out, const struct catalogue *catalogue, unsigned upstream);
 

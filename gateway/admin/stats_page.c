@@ -317,6 +317,7 @@ static void put_lists(struct buf *out, const struct observation *of)
 	buf_put_text(out, "],\"alerts\":[");
 	alerts_put_firing(of->alerts, out);
 	buf_put_char(out, ']');
+	page_put_tenants(out, of->gateway);
 }
 
 static void write_stats(const struct observation *of, struct buf *out)

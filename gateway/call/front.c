@@ -12,6 +12,7 @@
 #include "gateway/call/call_trace.h"
 #include "gateway/call/recent_calls.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/tenants.h"
 #include "gateway/call/worker.h"
 
 /* ---------------------------------------------------------------- refusals */
@@ -128,6 +129,26 @@ void front_count(const struct call *call)
 	meter_observe(meter, METRIC_ID_REQUEST_DURATION, call->tool->index, call->ended_us - call->started_us);
 }
 
+/* Empty: no trusted proxy names one. */
+static struct slice tenant_of(const struct request *request)
+{
+	return request->from_trusted_proxy ? request->headers[HEADER_TENANT] : (struct slice){ NULL, 0 };
+}
+
+/* What its tenant has to answer for. */
+static void count_tenant(const struct call *call, const struct request *request)
+{
+	struct slice tenant = tenant_of(request);
+	if (!tenant.len)
+		return;
+	const struct batch_facts *facts = &call->facts;
+	bool own = call->source != SOURCE_COLLAPSED && facts->items > 0;
+	const struct tenant_figures came = { .calls = 1,
+					     .errors = outcome_is_failure(call->answer->outcome),
+					     .upstream_us = own ? facts->upstream_us / facts->items : 0 };
+	tenants_count(call->home->tenants, tenant, &came, loop_now(call->home->loop) + call->home->to_wall_us);
+}
+
 /* What is known of any call, also of one that is away: then all else of it is its owner's. */
 static struct recent_call *begin_memory(const struct call *call, const struct request *request, uint64_t ended_us)
 {
@@ -139,8 +160,8 @@ static struct recent_call *begin_memory(const struct call *call, const struct re
 	to->sent = call->sent;
 	memcpy(to->request_id, request->id, sizeof to->request_id);
 	to->tenant[0] = to->detail[0] = '\0';
-	if (request->from_trusted_proxy)
-		recent_calls_put(to->tenant, sizeof to->tenant, request->headers[HEADER_TENANT]);
+	if (tenant_of(request).len)
+		recent_calls_put(to->tenant, sizeof to->tenant, tenant_of(request));
 	return to;
 }
 
@@ -175,6 +196,9 @@ void front_cancel(struct call *call, const struct request *request)
 	struct worker *home = call->home;
 	meter_add(home->meter, METRIC_ID_REQUESTS, call->tool->index, OUTCOME_CANCELLED, 1);
 	remember_cancelled(call, request);
+	if (tenant_of(request).len)
+		tenants_count(home->tenants, tenant_of(request), &(struct tenant_figures){ .calls = 1 },
+			      loop_now(home->loop) + home->to_wall_us);
 	if (home->traces)
 		call_trace_cancelled(call, request);
 	call_cancel(call);
@@ -184,8 +208,8 @@ void front_log_client(struct log_line *line, const struct request *request)
 {
 	char text[REQUEST_CLIENT_BYTES];
 	struct slice address = request_client(request, text);
-	if (request->from_trusted_proxy && request->headers[HEADER_TENANT].len)
-		log_text(line, "tenant", request->headers[HEADER_TENANT]);
+	if (tenant_of(request).len)
+		log_text(line, "tenant", tenant_of(request));
 	if (address.len)
 		log_text(line, "client", address);
 	if (request->client_name[0])
@@ -225,6 +249,7 @@ static void log_call(const struct call *call, const struct request *request, uns
 void front_record_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
 {
 	remember_call(call, request, status, bytes);
+	count_tenant(call, request);
 	if (call->home->traces)
 		call_trace_end(call, request, status, bytes);
 	log_call(call, request, status, bytes);

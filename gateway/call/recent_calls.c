@@ -1,46 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * recent_calls.c: two rings under one lock: a bit, since a mutex would cost a call from memory more than all else here. Its
- * worker never waits for it for long: should a reader that was put to sleep have it, one call is not remembered.
- */
+/* recent_calls.c: two rings under one bit. Should a reader that was put to sleep have it, one call is not remembered. */
 #include "gateway/call/recent_calls.h"
 
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIES = 200, COPIED_AT_ONCE = 16 };
+#include "base/spin_bit.h"
+
+enum { COPIED_AT_ONCE = 16 };
 
 struct recent_calls {
-	atomic_flag taken;
-	bool remembering;     /* the worker's: it has the lock */
+	struct spin_bit bit;
+	bool remembering;     /* the worker's: it has the bit */
 	uint64_t added, kept; /* since the start: the next place of each ring is that modulo its size */
 	struct recent_call all[RECENT_CALLS], notable[NOTABLE_CALLS];
-	struct recent_call nowhere; /* filled when the lock was not to be had */
+	struct recent_call nowhere; /* filled when the bit was not to be had */
 };
 
 struct recent_calls *recent_calls_new(void)
 {
 	struct recent_calls *recent = calloc(1, sizeof *recent);
 	if (recent)
-		atomic_flag_clear(&recent->taken);
+		spin_bit_init(&recent->bit);
 	return recent;
 }
 
 void recent_calls_free(struct recent_calls *recent)
 {
 	free(recent);
-}
-
-static bool try_lock(struct recent_calls *recent)
-{
-	return !atomic_flag_test_and_set_explicit(&recent->taken, memory_order_acquire);
-}
-
-static void unlock_calls(struct recent_calls *recent)
-{
-	atomic_flag_clear_explicit(&recent->taken, memory_order_release);
 }
 
 void recent_calls_put(char *to, size_t room, struct slice text)
@@ -62,9 +49,7 @@ static bool is_notable(const struct recent_call *call)
 
 struct recent_call *recent_calls_begin(struct recent_calls *recent)
 {
-	int tries = TRIES;
-	while (!(recent->remembering = try_lock(recent)) && --tries)
-		;
+	recent->remembering = spin_bit_try(&recent->bit);
 	return recent->remembering ? &recent->all[recent->added % RECENT_CALLS] : &recent->nowhere;
 }
 
@@ -76,7 +61,7 @@ void recent_calls_end(struct recent_calls *recent)
 	call->number = recent->added++;
 	if (is_notable(call))
 		recent->notable[recent->kept++ % NOTABLE_CALLS] = *call;
-	unlock_calls(recent);
+	spin_bit_leave(&recent->bit);
 }
 
 /* A few places of a ring at a time, so that the worker has its turn between. Behind `before`, what the other ring still has
@@ -86,12 +71,11 @@ static size_t copy_ring(struct recent_calls *recent, const struct recent_call *r
 {
 	size_t count = 0;
 	for (size_t i = 0; i < places; i += COPIED_AT_ONCE) {
-		while (!try_lock(recent))
-			sched_yield();
+		spin_bit_take(&recent->bit);
 		for (size_t j = i; j < i + COPIED_AT_ONCE; j++)
 			if (ring[j].ended_us && ring[j].number < before)
 				to[count++] = ring[j];
-		unlock_calls(recent);
+		spin_bit_leave(&recent->bit);
 	}
 	return count;
 }

@@ -48,6 +48,11 @@ struct recent_calls *worker_recent_calls(const struct worker *worker)
 	return worker->recent;
 }
 
+struct tenants *worker_tenants(const struct worker *worker)
+{
+	return worker->tenants;
+}
+
 void worker_post(struct worker *worker, struct mail *mail)
 {
 	mailbox_post(&worker->mailbox, mail);

@@ -54,6 +54,7 @@ struct worker {
 	struct trace_book *traces;     /* NULL: calls are not traced */
 	struct trace_book *trace_book; /* the same for when they are; NULL: a test's */
 	struct recent_calls *recent;   /* its calls that ended; safe inside: pages of worker 0 copy it */
+	struct tenants *tenants;       /* what tenants have cost; likewise, the observer copies it */
 	struct key_maker *keys;
 	struct json_scratch scratch;
 	struct transport *transport;

@@ -24,6 +24,7 @@ struct profile_run;
 struct recent_calls;
 struct registry;
 struct reload;
+struct tenants;
 struct worker;
 
 /* What all workers share: frozen, or atomic. Made and freed by serve.c. */
@@ -78,6 +79,8 @@ struct meter *worker_meter(const struct worker *worker);
 uint64_t worker_now(const struct worker *worker);
 /* Its calls that ended. Any thread. */
 struct recent_calls *worker_recent_calls(const struct worker *worker);
+/* What tenants have cost here. Any thread. */
+struct tenants *worker_tenants(const struct worker *worker);
 /* The mail is opened by the worker's thread. Any thread. */
 void worker_post(struct worker *worker, struct mail *mail);
 /* Open what is in its post; if nothing is, rest for a millisecond. Main thread, after its own was joined. */

@@ -17,6 +17,7 @@
 #include "gateway/call/call_trace.h"
 #include "gateway/http/listeners.h"
 #include "gateway/call/recent_calls.h"
+#include "gateway/call/tenants.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/adapt.h"
@@ -63,12 +64,13 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->recent = recent_calls_new();
+	worker->tenants = tenants_new();
 	if (gateway->exporter &&
 	    !(worker->trace_book = trace_book_new(gateway->exporter, registry_tool_room(gateway->registry))))
 		goto fail;
 	trace_book_use(worker, worker_generation(worker)->traces);
 	worker->keys = key_maker_new(KEY_SLOTS, worker_generation(worker)->limits.json_depth);
-	if (!worker->loop || !worker->meter || !worker->recent || !worker->keys)
+	if (!worker->loop || !worker->meter || !worker->recent || !worker->tenants || !worker->keys)
 		goto fail;
 	mailbox_init(&worker->mailbox, worker->loop);
 	worker->transport =
@@ -379,6 +381,7 @@ void worker_free(struct worker *worker)
 	catalogue_drop(worker->catalogue, worker->index);
 	catalogue_retire(worker->catalogue);
 	recent_calls_free(worker->recent);
+	tenants_free(worker->tenants);
 	trace_book_free(worker->trace_book);
 	key_maker_free(worker->keys);
 	json_scratch_fini(&worker->scratch);

@@ -153,7 +153,7 @@ const views = {
       return open ? [one, el("tr", {}, el("td", { colspan: tenants ? 8 : 7, class: "text long" }, story(call)))] : [one];
     });
     const away = calls.filter(isUnderWay).length, all = !filter.tool && !filter.tenant && !filter.outcome;
-    return [tenants ? byTenant() : null, all && away >= 64 && inFlight > away ? el("p", { class: "dim" }, `${inFlight} calls are under way; here are the ${away} that have been for longest.`) : null,
+    return [tenantTable(), all && away >= 64 && inFlight > away ? el("p", { class: "dim" }, `${inFlight} calls are under way; here are the ${away} that have been for longest.`) : null,
       legend(), table(`Calls under way, then the last ones, ${order.by === "took" ? "slowest" : "newest"} first; failed and slow ones stay longer. A request's id opens its story`, ["<began", "<tool", "<outcome or place", ...(tenants ? ["<tenant"] : []), "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
   },
   processes() {
@@ -215,18 +215,15 @@ const forms = {
 const held = ({ memory, disk, redis }) => [`${memory.status === "counted" ? "" : "more than "}${memory.entries} answer${memory.entries === 1 ? "" : "s"} (${bytes(memory.bytes)}) in memory`,
   disk ? `${disk.status === "counted" ? disk.entries : "an unknown number"} on disk` : "", redis ? "and those in Redis, which nobody counts" : ""].filter(Boolean).join(", ");
 
-// Whose the calls are that are shown.
-function byTenant() {
-  const all = new Map();
-  for (const call of calls) {
-    const of = all.get(call.tenant || "") || { calls: 0, failed: 0, us: 0 };
-    of.calls++;
-    of.failed += isUnderWay(call) || call.outcome === "ok" || call.outcome === "tool_error" ? 0 : 1;
-    of.us += (call.timeline.find((p) => p.what === "upstream") || { us: 0 }).us;
-    all.set(call.tenant || "", of);
-  }
-  return table(`Whose these ${calls.length} calls are`, ["<tenant", "calls", "not ok", "time at providers"], [...all].sort((a, b) => b[1].calls - a[1].calls).slice(0, 8).map(([name, of]) => row([
-    el("th", { scope: "row" }, name ? el("button", { onclick: () => { filter.tenant = name; shown = ""; refresh(); } }, name) : "nobody's"), number(of.calls), el("td", { class: of.failed ? "warn" : "" }, number(of.failed)), time(of.us)])), "");
+// What tenants have cost since they are counted, and do now.
+function tenantTable() {
+  const all = stats.tenants, others = stats.other_tenants, whole = all.reduce((sum, t) => sum + t.upstream_us, others.upstream_us), span_s = before ? stats.at - before.at : 1;
+  const past = new Map((before ? before.tenants : []).map((t) => [t.name, t])), figures = (t) => [number(t.calls), el("td", { class: t.errors ? "warn" : "" }, number(t.errors)), time(t.upstream_us), percent(whole ? t.upstream_us / whole : null)];
+  const rows = all.slice(0, 12).map((t) => row([el("th", { scope: "row" }, el("button", { onclick: () => { filter.tenant = t.name; shown = ""; refresh(); } }, t.name)),
+    number(past.has(t.name) ? Math.max(0, (t.calls - past.get(t.name).calls) / span_s) : null), ...figures(t), span(Math.max(0, stats.at - t.since))]));
+  if (others.calls) rows.push(row(["others, not kept any more", "–", ...figures(others), "–"]));
+  return rows.length ? table(`Tenants, the dearest first${all.length > 12 ? `: 12 of ${all.length}` : ""}; what a request to a provider takes counts for its calls in equal parts`,
+    ["<tenant", "calls a second", "calls", "errors", "time at providers", "share", "counted for"], rows, "") : null;
 }
 
 function upstreamTable(list) {

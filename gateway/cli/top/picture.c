@@ -46,7 +46,7 @@ static void draw_views(const struct watch *watch, int line)
 {
 	struct buf text = BUF_INIT(LINE_BYTES_MAX);
 	for (int i = 0; i < VIEW_COUNT; i++)
-		buf_printf(&text, (enum view)i == watch->view ? "[%d %s] " : " %d %s  ", i + 1, view_words[i]);
+		buf_printf(&text, (enum view)i == watch->view ? "[%d %s] " : "%d %s ", i + 1, view_words[i]);
 	screen_put(line, buf_cstr(&text), TONE_PLAIN, false);
 	buf_fini(&text);
 }

@@ -29,7 +29,7 @@ const char *view_says_empty(enum view view)
 		[VIEW_UPSTREAMS] = "There is no upstream.",     [VIEW_TOOLS] = "There is no tool yet.",
 		[VIEW_BATCHES] = "No batch has left lately.",   [VIEW_CACHE] = "There is no tier.",
 		[VIEW_PROCESSES] = "No upstream is a program.", [VIEW_ALERTS] = "No alert fires.",
-		[VIEW_CALLS] = "No call is under way.",
+		[VIEW_CALLS] = "No call is under way.",         [VIEW_TENANTS] = "No trusted proxy has named a tenant.",
 	};
 	return words[view];
 }
@@ -464,6 +464,33 @@ static void add_call_under_way(struct filling *filling, struct slice call)
 	end_row(filling, row);
 }
 
+/* --- tenants --- */
+
+static const struct text_column tenant_columns[] = {
+	{ "TENANT", true, 0 }, { "BUSY", false, 1 },   { "CALLS/S", false, 1 }, { "CALLS", false, 2 },
+	{ "ERR/S", false, 3 }, { "ERRORS", false, 2 }, { "UPSTREAM", false, 0 }, { "FOR", false, 4 },
+};
+
+static void add_tenant(struct filling *filling, struct slice tenant)
+{
+	struct slice past = find_past(filling, "name", raw_member(tenant, "name"));
+	struct text_row *row = text_table_add(filling->table);
+	if (!row)
+		return;
+	struct text_cell *cells = row->cells;
+	double came_us = stats_count(tenant, "upstream_us") - stats_count(past, "upstream_us");
+	put_name(filling, &cells[0], tenant, "name");
+	put_share(&cells[1], came_us > 0 ? came_us / 1e6 : 0, past.len ? filling->span_s : 0);
+	put_rate(filling, &cells[2], tenant, past, "calls");
+	put_count(&cells[3], tenant, "calls");
+	put_rate(filling, &cells[4], tenant, past, "errors");
+	put_count(&cells[5], tenant, "errors");
+	stats_put_time(tenant, "upstream_us", &cells[6]);
+	text_cell_time(&cells[7], 1e6 * (filling->now->at_s - stats_count(tenant, "since")));
+	row->tone = cells[4].key > 0 ? TONE_BAD : TONE_PLAIN;
+	end_row(filling, row);
+}
+
 /* --- all --- */
 
 static const struct {
@@ -479,6 +506,7 @@ static const struct {
 	[VIEW_PROCESSES] = { program_columns, countof(program_columns), "processes", add_program },
 	[VIEW_ALERTS] = { alert_columns, countof(alert_columns), "alerts", add_alert },
 	[VIEW_CALLS] = { call_columns, countof(call_columns), NULL, add_call_under_way },
+	[VIEW_TENANTS] = { tenant_columns, countof(tenant_columns), "tenants", add_tenant },
 };
 
 size_t view_column_count(enum view view)

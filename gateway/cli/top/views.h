@@ -14,7 +14,8 @@
 	X(CACHE, "cache", 0)                                                                                           \
 	X(PROCESSES, "processes", 0)                                                                                   \
 	X(ALERTS, "alerts", 1)                                                                                         \
-	X(CALLS, "calls", 1)
+	X(CALLS, "calls", 1)                                                                                           \
+	X(TENANTS, "tenants", 1)
 enum view {
 #define X(name, word, sort) VIEW_##name,
 	VIEWS(X)
