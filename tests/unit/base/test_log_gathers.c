@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,8 +24,9 @@ enum {
 	LINES = 400,
 	APART_US = 100,
 	GATHER_US = 2000,
-	MANY_BYTES = 1 << 16, /* log.c: for so many no writer rests */
+	MANY_BYTES = 1 << 16,  /* log.c: for so many no writer rests */
 	FLOOD_BYTES = 3 << 20, /* more than a pipe and both of its buffers */
+	LINE_BYTES_LEAST = 50,
 	PATIENCE_S = 60
 };
 
@@ -52,7 +54,8 @@ static void close_log(void)
 static atomic_bool rests_are_endless;
 static atomic_uint rests;
 
-int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock, const struct timespec *until)
+int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock,
+			   const struct timespec *until)
 {
 	typedef int wait_function(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
 	wait_function *real = NULL;
@@ -151,26 +154,52 @@ static void many_end_the_rest(void **state)
 	close_log();
 }
 
-/* How many lines are missing, by the mark that says so; and how many the reader gets, that one included. */
-static size_t read_to_mark(int reader, size_t *lines)
+/* What a reader has got. */
+struct got {
+	size_t lines;
+	size_t marks;   /* of those, the ones that say how many are missing */
+	size_t missing; /* by their words */
+};
+
+static void note_line(struct got *got, const char *line)
 {
-	static const char mark[] = "event=log_dropped";
-	static char text[FLOOD_BYTES];
+	const char *count = strstr(line, "event=log_dropped") ? strstr(line, " lines=") : NULL;
+	got->lines++;
+	got->marks += count != NULL;
+	got->missing += count ? strtoul(count + strlen(" lines="), NULL, 10) : 0;
+}
+
+/* Read on until so many are said to be missing. */
+static void read_until_missing(int reader, size_t missing, struct got *got)
+{
+	char text[8192];
 	size_t len = 0;
 	uint64_t until_us = clock_now_us() + PATIENCE_S * CLOCK_US_PER_S;
-	char *marked = NULL;
-	while (!(marked && strchr(marked, '\n')) && clock_now_us() < until_us) {
+	while (got->missing < missing && clock_now_us() < until_us) {
 		struct pollfd end = { .fd = reader, .events = POLLIN };
-		size_t from = len > sizeof mark ? len - sizeof mark : 0;
-		ssize_t got = poll(&end, 1, 100) > 0 ? read(reader, text + len, sizeof text - len - 1) : 0;
-		len += got > 0 ? (size_t)got : 0;
+		ssize_t count = poll(&end, 1, 100) > 0 ? read(reader, text + len, sizeof text - len - 1) : 0;
+		len += count > 0 ? (size_t)count : 0;
 		text[len] = '\0';
-		marked = marked ? marked : strstr(text + from, mark);
+		char *at = text;
+		for (char *newline; (newline = strchr(at, '\n')); at = newline + 1) {
+			*newline = '\0';
+			note_line(got, at);
+		}
+		len -= (size_t)(at - text);
+		memmove(text, at, len);
 	}
-	*lines = 0;
-	for (const char *at = text; (at = strchr(at, '\n')); at++)
-		++*lines;
-	return marked ? strtoul(strstr(marked, "lines=") + 6, NULL, 10) : SIZE_MAX;
+}
+
+/* So much waits for the reader: the writer has taken what is many, which is more than a pipe holds. */
+static void until_written(int reader, int bytes)
+{
+	uint64_t until_us = clock_now_us() + PATIENCE_S * CLOCK_US_PER_S;
+	int waiting = 0;
+	while (waiting < bytes && clock_now_us() < until_us) {
+		assert_int_equal(ioctl(reader, FIONREAD, &waiting), 0);
+		poll(NULL, 0, 1);
+	}
+	assert_true(waiting >= bytes);
 }
 
 /* While nobody reads, what there is room for is kept and the rest counted. Once somebody reads, what is kept is more than a
@@ -180,7 +209,8 @@ static void a_reader_that_stalls_gets_what_was_kept_without_a_rest(void **state)
 	(void)state;
 	char error[200];
 	uint64_t dropped_before = log_dropped();
-	size_t logged = 1, read_lines = 0;
+	struct got got = { 0 };
+	size_t logged = 1;
 	int file = mkstemp(path);
 	assert_true(file >= 0 && close(file) == 0 && unlink(path) == 0 && mkfifo(path, 0600) == 0);
 	int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -188,13 +218,16 @@ static void a_reader_that_stalls_gets_what_was_kept_without_a_rest(void **state)
 	if (!log_open(path, LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, error, sizeof error))
 		fail_msg("%s", error);
 	open_resting();
-	for (size_t bytes = 0; bytes < FLOOD_BYTES; bytes += 50, logged++) /* a line is longer */
+	for (; logged * LINE_BYTES_LEAST < 2 * MANY_BYTES; logged++)
+		log_message(&event, "%07zu", logged);
+	until_written(reader, 4096);
+	for (; logged * LINE_BYTES_LEAST < FLOOD_BYTES; logged++)
 		log_message(&event, "%07zu", logged);
 	uint64_t dropped = log_dropped() - dropped_before;
 	assert_true(dropped > 0);
-	size_t said = read_to_mark(reader, &read_lines);
-	assert_int_equal(said, dropped);
-	assert_int_equal(read_lines - 1 + dropped, logged); /* but for the mark */
+	read_until_missing(reader, dropped, &got);
+	assert_int_equal(got.missing, dropped);
+	assert_int_equal(got.lines - got.marks + dropped, logged);
 	atomic_store(&rests_are_endless, false);
 	close_log();
 	close(reader);
