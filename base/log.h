@@ -63,6 +63,8 @@ bool log_begin(struct log_line *line, const struct log_event *event);
 /* A field. Names are ours: [a-z_]+. Values are escaped: quotes, backslash, control bytes, invalid UTF-8. */
 void log_text(struct log_line *line, const char *name, struct slice value);
 void log_cstr(struct log_line *line, const char *name, const char *value); /* NULL: the field is left out */
+/* A value of ours which needs no quotes and no escape: letters, digits, '_', '-', '.'; it is not looked at. */
+void log_word(struct log_line *line, const char *name, const char *word);
 void log_u64(struct log_line *line, const char *name, uint64_t value);
 /* Microseconds, printed as seconds: 0.001234 */
 void log_seconds(struct log_line *line, const char *name, uint64_t value_us);

@@ -39,12 +39,18 @@ static void put_text(struct log_line *line, const char *text)
 
 static void put_digits(struct log_line *line, uint64_t number, size_t width)
 {
+	static const char pairs[] =
+		"00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+		"49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
+		"9899";
 	char digits[20] UNCLEARED;
 	char *end = digits + sizeof digits, *at = end;
-	do {
-		*--at = (char)('0' + number % 10);
-		number /= 10;
-	} while (number > 0);
+	for (; number >= 10; number /= 100) {
+		at -= 2;
+		memcpy(at, pairs + number % 100 * 2, 2);
+	}
+	if (number > 0 || at == end)
+		*--at = (char)('0' + number);
 	while ((size_t)(end - at) < width)
 		*--at = '0';
 	put_bytes(line, at, (size_t)(end - at));
@@ -254,12 +260,33 @@ void log_cstr(struct log_line *line, const char *name, const char *value)
 		log_text(line, name, slice_of(value));
 }
 
-/* Text of ours, a word: it stands for itself. At a line's begin there is room for it. */
-static void put_word(struct log_line *line, const char *name, const char *word)
+void log_word(struct log_line *line, const char *name, const char *word)
 {
-	bool put = put_name(line, name) && put_value(line, slice_of(word), is_json(line));
-	assert(put);
-	(void)put;
+	if (put_name(line, name) && !put_value(line, slice_of(word), is_json(line)))
+		line->truncated = true;
+}
+
+/* Level and event. A thread's lines are mostly of the event of the one before. At a line's begin there is room. */
+static void put_event(struct log_line *line, const struct log_event *event)
+{
+	static _Thread_local struct {
+		const struct log_event *event;
+		bool json;
+		size_t len;
+		char text[80];
+	} last;
+	size_t before = line->len;
+	if (last.event == event && last.json == is_json(line)) {
+		put_bytes(line, last.text, last.len);
+		return;
+	}
+	log_word(line, "level", level_words[event->level]);
+	log_word(line, "event", event->name);
+	assert(!line->truncated && line->len - before <= sizeof last.text);
+	last.event = event;
+	last.json = is_json(line);
+	last.len = line->len - before;
+	memcpy(last.text, line->text + before, last.len);
 }
 
 void log_u64(struct log_line *line, const char *name, uint64_t value)
@@ -289,8 +316,7 @@ void log_line_start(struct log_line *line, const struct log_event *event, enum l
 	put_text(line, json ? "{\"ts\":\"" : "ts=");
 	put_time(line, clock_wall_us());
 	put_text(line, json ? "\"" : "");
-	put_word(line, "level", level_words[event->level]);
-	put_word(line, "event", event->name);
+	put_event(line, event);
 }
 
 void log_line_finish(struct log_line *line)

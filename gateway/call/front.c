@@ -226,9 +226,9 @@ static void log_call(const struct call *call, const struct request *request, uns
 	log_cstr(&line, "request_id", request->id);
 	front_log_client(&line, request);
 	log_cstr(&line, "tool", call->tool->name);
-	log_cstr(&line, "outcome", outcome_word(call->answer->outcome));
+	log_word(&line, "outcome", outcome_word(call->answer->outcome));
 	log_u64(&line, "status", status);
-	log_cstr(&line, "cache", source_word(call->source));
+	log_word(&line, "cache", source_word(call->source));
 	log_u64(&line, "bytes", bytes);
 	log_seconds(&line, "seconds", call->ended_us - call->started_us);
 	if (call->facts.attempts > 1)
