@@ -33,10 +33,10 @@ BIG_ROTATED = '{ "n": [1, 2, 3], "q": %s, "text": "' + "x" * 1900 + '" }'
 
 
 class Row:
-    """One work, one subject: where its calls go."""
+    """One work, one subject: where its calls go. label: its name in the table, where a subject has several."""
 
-    def __init__(self, subject, path, body, callers=64, calls=100_000, distinct=None, at_once=False):
-        self.subject, self.path, self.body = subject, path, body
+    def __init__(self, subject, path, body, callers=64, calls=100_000, distinct=None, at_once=False, label=None):
+        self.subject, self.path, self.body, self.label = subject, path, body, label or subject
         self.callers, self.calls, self.distinct, self.at_once = callers, calls, distinct, at_once
 
 
@@ -56,7 +56,8 @@ WORKS = {
         Row("jitney redis", "/v1/tools/cached", '{"q":%d}', distinct=5000),
         Row("jitney", "/v1/tools/cached", '{"q":%d}', distinct=5000)], "jitney"),
     "miss": ("miss, one call a request", [
-        Row("jitney", "/v1/tools/alone", '{"q":%d}'), Row("nginx", "/proxy", RPC), Row("haproxy", "/rpc", RPC),
+        Row("jitney", "/v1/tools/alone", '{"q":%d}'), Row("jitney", "/v1/tools/owned", '{"q":%d}', label="jitney, owners: auto"),
+        Row("nginx", "/proxy", RPC), Row("haproxy", "/rpc", RPC),
         Row("free", "/rpc", RPC), Row("raw curl", "/rpc", RPC_SAME)], "nginx"),
     "miss-batched": ("miss, batched by arrays", [
         Row("jitney", "/v1/tools/batched", '{"q":%d}'), Row("nginx", "/proxy", RPC)], "nginx"),
@@ -106,15 +107,15 @@ def measure(bench, works, rounds, share, progress):
     step = 0
     for name in works:
         rows = [row for row in WORKS[name][1] if row.subject in bench.processes or row.subject == "raw curl"]
-        runs = {row.subject: [] for row in rows}
+        runs = {row.label: [] for row in rows}
         for turn in range(rounds + 1):
             for row in rows:
                 step += 1
-                progress(f"{step * 100 // total:3d} %  {name}: {row.subject}")
+                progress(f"{step * 100 // total:3d} %  {name}: {row.label}")
                 seen = load(bench, row, share / 10 if turn == 0 else share)  # the first round warms up
                 if turn:
-                    runs[row.subject].append(seen)
-        results[name] = {subject: summary(each) for subject, each in runs.items()}
+                    runs[row.label].append(seen)
+        results[name] = {label: summary(each) for label, each in runs.items()}
     return results
 
 

@@ -100,12 +100,16 @@ upstreams:
         endpoints: [ {{ url: "http://127.0.0.1:{free}/rpc" }} ]
         batch: {{ mode: off, in_flight: 256 }}
         pool: {{ max: 256 }}
+    # as many connections a worker as nginx keeps
+    owned: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{free}/rpc" }} ], batch: {{ mode: off }},
+              concurrency: 256, owners: auto, pool: {{ max: {pool} }} }}
     slow: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{slow}/rpc" }} ], batch: {{ items: 100, window: 5ms }} }}
     five: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{five}/rpc" }} ] }}
 tools:
     cached: {{ upstream: free, annotations: {{ read_only: true }}, cache: {{ ttl: 1h, scope: shared }} }}
     batched: {{ upstream: free, annotations: {{ read_only: true }} }}
     alone: {{ upstream: single, annotations: {{ read_only: true }} }}
+    owned: {{ upstream: owned, annotations: {{ read_only: true }} }}
     slots: {{ upstream: slow, annotations: {{ read_only: true }} }}
     herd: {{ upstream: five, annotations: {{ read_only: true }}, cache: {{ ttl: 1h, scope: shared }} }}
 """
@@ -230,5 +234,5 @@ class Bench:
         path = pathlib.Path(self.directory) / name
         ports = {each: self.processes[each].port for each in ("free", "five", "slow")}
         path.write_text(template.format(port=port, workers=self.workers, memory=memory or self.memory, redis=redis,
-                                        directory=self.directory, **ports))
+                                        pool=256 * self.workers, directory=self.directory, **ports))
         return str(path)
