@@ -193,6 +193,18 @@ def test_purges_are_asked_for_between_attempts_to_track(start, redis, provider):
 
 
 @needs_redis
+def test_an_answer_whose_writer_knew_of_more_purges_has_the_list_read(start, redis, provider):
+    """By who does not hear of them, and would read it in half an hour."""
+    one = up(start({**tier(redis.url), **TAGGED}))
+    deaf = knows(start({**tier(redis.url, tracking=False, untracked_ttl="1h"), **TAGGED}))
+    assert purge(one, "?tool=echo").json()["fleet"] == "published"
+    one.call("cached", {"q": 1})
+    stored(redis)
+    until(lambda: deaf.call("cached", {"q": 1}, cache_control="only-if-cached").status == 200, "it is believed")
+    assert len(provider.calls) == 1
+
+
+@needs_redis
 def test_a_list_that_is_evicted_is_told_again_by_who_knows_it(start, redis, provider):
     one = up(start({**tier(redis.url), **TAGGED}))
     one.call("cached", {"q": 1})
