@@ -197,6 +197,11 @@ static void an_own_store_stays(void **state)
 	for (int i = 0; i < 20; i++)
 		turn();
 	assert_true(has(&sides[0]));
+	struct entry *old = new_entry(clock_now_us()); /* what another worker had begun to read before that */
+	old->number = epoch.number;
+	assert_false(cache_admit(sides[0].cache, old, &epoch, &ask_no_tags));
+	entry_unref(old);
+	assert_true(has(&sides[0]));
 	close_world();
 }
 
