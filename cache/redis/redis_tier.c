@@ -209,7 +209,8 @@ static void end_get(struct operation *operation, const redisReply *reply, enum r
 	struct tier_lookup *lookup = operation->lookup;
 	uint64_t now_us = loop_now(tier->loop);
 	struct entry *entry = NULL;
-	memset(lookup->seen, 0, sizeof lookup->seen);
+	if (operation->kind == REDIS_COMMAND_GET) /* a claim that finds nothing else has seen what it had seen before */
+		memset(lookup->seen, 0, sizeof lookup->seen);
 	if (trouble == REDIS_TROUBLE_COUNT && reply->type == REDIS_REPLY_STRING)
 		entry = read_value(tier, operation->key, reply, now_us);
 	if (entry)

@@ -266,6 +266,19 @@ def test_many_identical_calls_reach_the_provider_once(fleet, redis, provider, to
     assert not held(redis)
 
 
+def test_an_answer_past_its_time_is_fetched_once_too(start, redis, provider, later):
+    """It is there for when the provider fails: that must not be taken for what somebody has just fetched."""
+    settings = {**tier(redis.url, lease="10s"), "tools": {"cached": {"cache": {"ttl": "50ms", "stale_if_error": "1h", "scope": "shared"}}}}
+    one, other = (up(start(settings)) for _ in range(2))
+    one.call("cached", {"q": 1})
+    stored(redis)
+    until(lambda: one.call("cached", {"q": 1}, cache_control="only-if-cached").status == 504, "it has expired")
+    first, second = one_waits(one, other, redis, provider, later)
+    assert len(provider.deliveries) == 2
+    provider.release()
+    assert [first.result(20).status, second.result(20).status] == [200, 200]
+
+
 def test_who_holds_the_lease_and_dies_holds_nobody_up(fleet, redis, provider, later):
     one, other = fleet(2, lease="1s")
     provider.hold()
