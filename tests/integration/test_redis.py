@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harness import provider as behave
 from harness.gateway import SANITIZED
 from harness.poll import until
 from harness.redis import SERVER, FakeRedis, polite
@@ -461,6 +462,17 @@ def test_a_strangers_value_of_any_size_harms_nobody_elses_look_up(start, redis, 
     until(lambda: int(redis.ask("STRLEN", key)) < 1 << 20, "the fetched one is there")
     assert output_bytes(redis) - sent < 4 << 20
     assert verdict(reader.call("cached", {"q": 0})) == "hit"
+
+
+def test_what_is_longer_than_any_of_ours_is_deleted(start, redis, provider):
+    """Also where no answer takes its place."""
+    up(start({**tier(redis.url), "workers": 1})).call("cached", {"q": 1})
+    key = stored(redis)[0]
+    redis.ask("SETRANGE", key, 2 << 20, "of a stranger")
+    reader = up(start(tier(redis.url)))
+    provider.behaviour = behave.status(500)
+    assert reader.call("cached", {"q": 1}).status == 502
+    until(lambda: int(redis.ask("EXISTS", key)) == 0, "it is gone")
 
 
 # ---- where it is ----
