@@ -15,6 +15,7 @@
 #define SAME 0.98      /* of the time it took before, from which on it takes as long */
 #define LUCKY 0.6      /* of what it should take: a queue leaves no quarter of a round below that */
 #define OUTLIER 3.0    /* times the round's median: one exchange counts as no more */
+#define DIFFERENT 1.5  /* times the round's median: its slowest */
 #define NOISE 2.0      /* standard errors */
 #define EXACT 0.03     /* standard error from which on a round need not go on */
 #define STEP (1.0 / 8) /* of the limit, by which MORE rises */
@@ -28,6 +29,7 @@ enum {
 	UNSURE = 4,    /* rounds in a row that were not clear: better find out */
 	CERTAIN = 2,   /* times its noise: one round is enough */
 	QUIET = 2,     /* with so few under way, and at most half of the limit, hardly anything queues */
+	TURNS = 4,     /* of all slots: what was out as the limit changed is back */
 	RISEN_MOST = 3 /* tries kept in a row after which it doubles with each */
 };
 #define UNTIMELY 0.25 /* part of exchanges that were overdue, from which on it is no bad luck of a few */
@@ -183,6 +185,7 @@ struct findings {
 	double noise;    /* what it may be off by */
 	double used;     /* exchanges under way as they left, mean */
 	double took_us;  /* of exchanges, mean; one counts as no more than OUTLIER times what is usual */
+	double tail_us;  /* of calls alone, the slowest, likewise; 0: they hardly differ, or their sizes do */
 	bool full;       /* the limit held calls back */
 	bool given_up;   /* some were: they would have taken who knows how long */
 	bool lost;       /* many were */
@@ -218,12 +221,14 @@ static double luck_of(const struct findings *found)
 static struct findings evaluate_round(const struct limiter *limiter)
 {
 	double delays[LIMITER_ROUND], count = limiter->completed, sum = 0, squares = 0, used = 0, took_us = 0;
-	unsigned late = 0, lost = 0;
+	double slowest = 0, tail_us = 0;
+	unsigned late = 0, lost = 0, alone = 0;
 	for (unsigned i = 0; i < limiter->completed; i++) {
 		delays[i] = larger_of(delay_of(&limiter->round[i]), 1 / BEST);
 		used += limiter->round[i].under_way;
 		late += delays[i] > LATE;
 		lost += limiter->round[i].given_up;
+		alone += limiter->round[i].items == 1;
 	}
 	sort_up(delays, limiter->completed);
 	double most = OUTLIER * delays[limiter->completed / 2];
@@ -231,11 +236,16 @@ static struct findings evaluate_round(const struct limiter *limiter)
 		double delay = smaller_of(delays[i], most);
 		sum += delay;
 		squares += delay * delay;
-		took_us += limiter->round[i].took_us * smaller_of(1, most / delay_of(&limiter->round[i]));
+		double counted_us = limiter->round[i].took_us * smaller_of(1, most / delay_of(&limiter->round[i]));
+		took_us += counted_us;
+		tail_us = larger_of(tail_us, counted_us);
+		slowest = larger_of(slowest, delay);
 	}
 	double mean = sum / count;
 	double deviation = square_root(larger_of(0, squares / count - mean * mean));
 	struct findings found = { .gradient = 1 / mean, .used = used / count, .took_us = took_us / count };
+	if (alone == limiter->completed && slowest > DIFFERENT * delays[limiter->completed / 2])
+		found.tail_us = tail_us;
 	found.error = deviation / square_root(count) / mean * found.gradient;
 	found.noise = NOISE * found.error;
 	found.queued = found.gradient + found.noise < QUEUED && late * LATE_PART > limiter->completed;
@@ -262,6 +272,20 @@ static void set_limit(struct limiter *limiter, double limit, enum limiter_reason
 	limiter->limit = larger_of(1, smaller_of(limiter->most, limit));
 	limiter->reason = reason;
 	limiter->changed_us = now_us;
+	limiter->turned = 0;
+}
+
+/* Whether it tells of the limit as it is. Of those that left since the change the fast ones complete first: where calls differ
+ * by themselves, that alone looks like a gain, and each cut like one that has helped. Then nothing counts before the slow
+ * ones complete as well, or each slot was free a few times, and from then on all that completes. START is held to nothing. */
+static bool tells_of_limit(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us)
+{
+	bool since = sample->sent_us >= limiter->changed_us;
+	limiter->turned += since;
+	if (limiter->tail_us <= 0 || limiter->state == LIMITER_START)
+		return since;
+	return now_us >= clock_add(limiter->changed_us, (uint64_t)limiter->tail_us) ||
+	       limiter->turned > TURNS * (uint64_t)limiter->limit;
 }
 
 static void rest_limit(struct limiter *limiter, uint64_t rest_us, uint64_t now_us)
@@ -631,7 +655,7 @@ void limiter_completed(struct limiter *limiter, const struct limiter_sample *sam
 		costs_learn(sample->costs, sample->items, at_most_expected_us(sample));
 	if (limiter->changed_us > now_us && sample->sent_us > limiter->cut_us)
 		limiter->changed_us = now_us; /* it had that queue before it */
-	if (limiter->fixed || !known || sample->sent_us < limiter->changed_us)
+	if (limiter->fixed || !known || !tells_of_limit(limiter, sample, now_us))
 		return;
 	/* of many, some: evenly over all that are under way at once */
 	if (limiter->seen++ % (1 + (unsigned)limiter->limit / LIMITER_ROUND) == 0) {
@@ -643,6 +667,7 @@ void limiter_completed(struct limiter *limiter, const struct limiter_sample *sam
 	if (!is_whole(limiter))
 		return;
 	struct findings found = evaluate_round(limiter);
+	limiter->tail_us = found.tail_us;
 	if (found.error <= EXACT || limiter->completed == LIMITER_ROUND || doubles_at_once(limiter, &found))
 		end_round(limiter, &found, now_us);
 }

@@ -5,7 +5,8 @@
  * What it measures is the gradient: what an exchange of its size should take (costs.h), over what it took. Below 1, the
  * provider queued it; by Little's law, of those under way as it left, that part was worked on (TCP Vegas, Brakmo and
  * Peterson 1995; Netflix's and Envoy's limiters). The size is in the expectation, so that a growing batch does not look
- * like a queue. Exchanges are evaluated in rounds, of those only that left since the limit was last changed. A round
+ * like a queue. Exchanges are evaluated in rounds, of those only that left since the limit was last changed; where calls
+ * that travel alone differ by themselves, of all that complete once the slow ones do, too (the fast ones are back first). A round
  * shows a queue if its mean gradient says so beyond its own noise, and more than half of it was late: a queue delays
  * everybody, bad luck some.
  *
@@ -88,6 +89,8 @@ struct limiter {
 	uint64_t try_us;                  /* when to try */
 	double untimely;                  /* part of exchanges of late that became overdue */
 	uint64_t probe_us, probe_rest_us; /* too many: when the next one is let out; from one to the next */
+	double tail_us;                   /* what the slowest of the last round took, if it was of calls that differ; else 0 */
+	uint64_t turned;                  /* completed since the limit was changed, of those that left since */
 	unsigned completed;               /* in the round */
 	unsigned held;                    /* of those */
 	unsigned seen;                    /* completions since it began */

@@ -14,10 +14,11 @@
 #include "tests/support/regret.h"
 
 static const char help[] =
-	"usage: regret [--world NAME] [--load NAME] [--before NAME] [--changes] [--part I/N] [--known] [--verbose]\n"
+	"usage: regret [--world NAME] [--load NAME] [--before NAME] [--changes] [--part I/N] [--alone] [--known] [--verbose]\n"
 	"  --before NAME  the change from that world to --world\n"
 	"  --changes      all changes, not the worlds by themselves; under closed-64 unless --load says otherwise\n"
 	"  --part I/N     only every Nth cell, from the Ith on (0 is the first)\n"
+	"  --alone        calls travel alone: how many at once is learned, and the static settings are those\n"
 	"  --known        the best settings of the last sweep (tests/support/regret_best.inc): no sweep\n"
 	"  --test         as few calls as the test has\n"
 	"  --verbose      tell what happens, ten times a second of the simulated time\n";
@@ -26,7 +27,7 @@ struct options {
 	const struct world *world, *before;
 	const struct regret_load *load;
 	unsigned part, parts;
-	bool changes, known, verbose, test;
+	bool changes, alone, known, verbose, test;
 };
 
 static int usage(void)
@@ -81,18 +82,21 @@ static int better_first(const void *a, const void *b, void *cell)
 }
 
 /* All settings over few calls, then the promising ones over all. */
-static struct found sweep(const struct regret_cell *cell, const struct regret_size *size, bool verbose)
+static struct found sweep(const struct regret_cell *cell, const struct regret_size *size, const struct options *options)
 {
 	enum { PROMISING = 6 };
 	struct found tries[64];
+	size_t count = 0;
 	for (size_t i = 0; i < regret_static_count; i++) {
-		tries[i].setting = regret_statics[i];
-		tries[i].result = regret_run(cell, &tries[i].setting, &regret_screen_size, NULL, 0);
+		if (options->alone && regret_statics[i].mode != BATCH_OFF)
+			continue;
+		tries[count].setting = regret_statics[i];
+		tries[count++].result = regret_run(cell, &regret_statics[i], &regret_screen_size, NULL, 0);
 	}
-	qsort_r(tries, regret_static_count, sizeof *tries, better_first, (void *)(uintptr_t)cell);
+	qsort_r(tries, count, sizeof *tries, better_first, (void *)(uintptr_t)cell);
 	for (size_t i = 0; i < PROMISING; i++) {
 		tries[i].result = regret_run(cell, &tries[i].setting, size, NULL, 0);
-		if (verbose)
+		if (options->verbose)
 			print_row(cell, &tries[i].setting, &tries[i].result);
 	}
 	struct found best = tries[0];
@@ -106,9 +110,10 @@ static struct found find_best(const struct regret_cell *cell, const struct optio
 			      const struct regret_size *size)
 {
 	struct regret_cell alone = { NULL, cell->world, cell->load };
-	const struct regret_setting *known = options->known || cell->before ? regret_best_known(&alone) : NULL;
+	bool known_counts = !options->alone && (options->known || cell->before);
+	const struct regret_setting *known = known_counts ? regret_best_known(&alone) : NULL;
 	if (!known)
-		return sweep(&alone, size, options->verbose);
+		return sweep(&alone, size, options);
 	return (struct found){ *known, regret_run(&alone, known, size, NULL, 0) };
 }
 
@@ -126,15 +131,16 @@ static void measure(const struct regret_cell *cell, const struct options *option
 {
 	static const char *const modes[] = { "adaptive", "fixed", "off" }; /* enum batch_mode's order */
 	const struct regret_size *size = options->test ? &regret_test_size : &regret_table_size;
+	const struct regret_setting *own = options->alone ? &regret_alone : &regret_auto;
 	struct found best = find_best(cell, options, size);
 	uint64_t watch_us = options->verbose ? 100000 : 0;
 	struct simulation_result result =
-		regret_run(cell, &regret_auto, size, options->verbose ? print_moment : NULL, watch_us);
+		regret_run(cell, own, size, options->verbose ? print_moment : NULL, watch_us);
 	if (options->verbose) {
 		printf("\n%s%s%s under %s: %s\n", cell->before ? cell->before->name : "", cell->before ? " -> " : "",
 		       cell->world->name, cell->load->name, cell->world->what);
 		print_row(cell, &best.setting, &best.result);
-		print_row(cell, &regret_auto, &result);
+		print_row(cell, own, &result);
 	}
 	unsigned faults = regret_evaluate(cell, &result, &best.result);
 	printf("{\"number\":%u,\"world\":\"%s\",\"load\":\"%s\",\"before\":\"%s\",\"mode\":\"%s\",\"concurrency\":%zu,\"window_us\":%llu,\"faults\":%u,"
@@ -184,6 +190,9 @@ static bool read_option(int option, struct options *options)
 	case 'c':
 		options->changes = true;
 		return true;
+	case 'a':
+		options->alone = true;
+		return true;
 	case 'k':
 		options->known = true;
 		return true;
@@ -206,6 +215,7 @@ int main(int argc, char **argv)
 		{ "load", required_argument, NULL, 'l' },
 		{ "part", required_argument, NULL, 'p' },
 		{ "changes", no_argument, NULL, 'c' },
+		{ "alone", no_argument, NULL, 'a' },
 		{ "known", no_argument, NULL, 'k' },
 		{ "test", no_argument, NULL, 't' },
 		{ "verbose", no_argument, NULL, 'v' },

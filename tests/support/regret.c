@@ -43,6 +43,7 @@ const struct regret_load *regret_load_named(const char *name)
 /* --- settings --- */
 
 const struct regret_setting regret_auto = { BATCH_ADAPTIVE, 0, MS(5) };
+const struct regret_setting regret_alone = { BATCH_OFF, 0, 0 };
 
 #define EACH(mode, window)                                                                                             \
 	{ mode, 1, window }, { mode, 2, window }, { mode, 4, window }, { mode, 8, window }, { mode, 16, window },      \
@@ -64,6 +65,8 @@ const char *regret_setting_text(const struct regret_setting *setting)
 	char *text = texts[turn++ % 2];
 	if (setting->mode == BATCH_ADAPTIVE)
 		snprintf(text, sizeof texts[0], "adaptive");
+	else if (setting->mode == BATCH_OFF && !setting->concurrency)
+		snprintf(text, sizeof texts[0], "off, learned");
 	else if (setting->mode == BATCH_OFF)
 		snprintf(text, sizeof texts[0], "off x %zu", setting->concurrency);
 	else
@@ -83,7 +86,7 @@ static struct batch_policy policy_of(const struct regret_setting *setting)
 		.concurrency = setting->concurrency, /* 0: learned */
 		.queue_items = 10000,
 		.queue_bytes = 64 << 20,
-		.queue_wait_us = setting->mode == BATCH_ADAPTIVE ? 2 * CLOCK_US_PER_S : 0,
+		.queue_wait_us = setting->concurrency == 0 ? 2 * CLOCK_US_PER_S : 0,
 	};
 }
 

@@ -24,13 +24,13 @@ extern const size_t regret_load_count;
 /* NULL: there is none of this name. */
 const struct regret_load *regret_load_named(const char *name);
 
-/* What the batcher is told. BATCH_ADAPTIVE: nothing, it is to find out. */
+/* What the batcher is told. BATCH_ADAPTIVE: nothing, it is to find out; BATCH_OFF: to send calls alone. */
 struct regret_setting {
 	enum batch_mode mode;
-	size_t concurrency; /* requests at once */
+	size_t concurrency; /* requests at once; 0: it is to find out */
 	uint64_t window_us;
 };
-extern const struct regret_setting regret_auto;
+extern const struct regret_setting regret_auto, regret_alone;
 /* The static ones that are tried. */
 extern const struct regret_setting regret_statics[];
 extern const size_t regret_static_count;

@@ -127,6 +127,33 @@ static void one_slow_call_does_not_hold_the_only_slot(void **state)
 	assert_true(regret_goodput(&cell, &result) >= 0.95 * 0.5 * cell.world->capacity);
 }
 
+/* What comes back first after a change of the limit are the fast ones, so each cut looked as if it had helped: a third of what 64
+ * callers can have, a tenth for 2,000, and tens of thousands refused by a provider of language models that was well. */
+static void calls_that_differ_by_themselves_are_not_held_back(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *before, *world, *load;
+		size_t concurrency; /* that is enough for all */
+	} cells[] = {
+		{ NULL, "log-normal", "closed-16", 16 },   { NULL, "log-normal", "closed-64", 64 },
+		{ NULL, "log-normal", "poisson-90", 256 }, { "bimodal", "log-normal", "closed-64", 64 },
+		{ "llm", "log-normal", "closed-64", 64 },  { "flat", "llm", "closed-64", 64 },
+		{ "bimodal", "llm", "closed-64", 64 },     { NULL, "log-normal", "closed-256", 256 },
+	};
+	for (size_t i = 0; i < unless_valgrind(countof(cells), 1); i++) {
+		const struct world *before = cells[i].before ? world_named(cells[i].before) : NULL;
+		struct regret_cell cell = { before, world_named(cells[i].world), regret_load_named(cells[i].load) };
+		struct regret_cell by_itself = { NULL, cell.world, cell.load };
+		struct regret_setting enough = { BATCH_OFF, cells[i].concurrency, 0 };
+		struct simulation_result best = regret_run(&by_itself, &enough, &regret_test_size, NULL, 0);
+		struct simulation_result own = regret_run(&cell, &regret_alone, &regret_test_size, NULL, 0);
+		if (regret_goodput(&cell, &own) < 0.8 * regret_goodput(&cell, &best) || own.refused * 50 > own.answered)
+			fail_msg("%s: %.0f/s instead of %.0f/s, %llu refused", cell_text(&cell), regret_goodput(&cell, &own),
+				 regret_goodput(&cell, &best), (unsigned long long)own.refused);
+	}
+}
+
 /* --- a provider that becomes slow --- */
 
 /* Calls that came in the last episode and were refused, or ended otherwise. */
@@ -285,6 +312,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_flood_does_not_fill_arrays_that_gain_nothing),
 		cmocka_unit_test(one_slow_call_does_not_hold_the_only_slot),
+		cmocka_unit_test(calls_that_differ_by_themselves_are_not_held_back),
 		cmocka_unit_test(a_choice_of_cells_is_within_bounds),
 		cmocka_unit_test(nobody_is_refused_while_a_provider_becomes_slow),
 		cmocka_unit_test(no_history_leaves_a_state_that_lasts),
