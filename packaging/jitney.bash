@@ -50,7 +50,7 @@ _jitney() {
 		return
 		;;
 	-V | --view)
-		mapfile -t COMPREPLY < <(compgen -W 'upstreams tools batches cache processes alerts' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'upstreams tools batches cache processes alerts calls tenants' -- "$word")
 		return
 		;;
 	count | purge)

@@ -136,7 +136,8 @@ static void put_news(const struct alerts *alerts, const struct alert_entry *entr
 	buf_printf(out, "{\"status\":\"%s\",", fires ? "firing" : "resolved");
 	size_t before = out->len;
 	put_labels(alerts, entry, severity, out);
-	uint64_t print = XXH3_64bits(buf_slice(out).at + before, out->len - before); /* of its labels: they are who it is */
+	uint64_t print =
+		XXH3_64bits(buf_slice(out).at + before, out->len - before); /* of its labels: they are who it is */
 	buf_put_text(out, ",\"annotations\":{\"summary\":");
 	struct buf summary = BUF_INIT(4096);
 	buf_printf(&summary, "%s%s%s", *subject ? subject : "jitney", ": ", entry->detail);

@@ -57,9 +57,9 @@ struct alert_hits {
 };
 
 struct alerts {
-	struct gateway *gateway;            /* c */
-	char host[ALERT_HOST_BYTES];        /* c: this machine's name: of a fleet's gateways, which one says so */
-	struct history *history;            /* borrowed */
+	struct gateway *gateway;     /* c */
+	char host[ALERT_HOST_BYTES]; /* c: this machine's name: of a fleet's gateways, which one says so */
+	struct history *history;     /* borrowed */
 	struct meter *meter;
 	struct webhook *webhook;
 	struct alert_entries entries; /* in the order of coming */

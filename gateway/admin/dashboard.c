@@ -122,7 +122,7 @@ static void put_tool(struct buf *out, const struct observation *of, const struct
 static void put_tables(struct buf *out, const struct observation *of)
 {
 	put_upstreams(out, of);
-	buf_put_text(out, "<h2>Tools</h2><div class=scroll><table><caption>Tools</caption><thead><tr><th scope=col>tool"
+	buf_put_text(out, "<div class=scroll><table><caption>Tools</caption><thead><tr><th scope=col>tool"
 			  "<th scope=col>calls<th scope=col>p50<th scope=col>p99<tbody>");
 	size_t count = catalogue_count(of->catalogue);
 	for (size_t i = 0; i < count && i < TOOLS_SHOWN; i++)
@@ -130,6 +130,12 @@ static void put_tables(struct buf *out, const struct observation *of)
 	buf_put_text(out, "</table></div>");
 	if (count > TOOLS_SHOWN)
 		buf_printf(out, "<p>and %zu more", count - TOOLS_SHOWN);
+}
+
+/* "1 tool, ", "2 tools, " */
+static void put_count(struct buf *out, size_t count, const char *what)
+{
+	buf_printf(out, "%zu %s%s, ", count, what, count == 1 ? "" : "s");
 }
 
 static void write_page(const struct observation *of, struct buf *out)
@@ -145,14 +151,16 @@ static void write_page(const struct observation *of, struct buf *out)
 		buf_printf(out, "<a href=\"#%s\">%s</a>", views[i], views[i]);
 	buf_put_text(out, "</nav><span id=state></span></header><main>");
 	put_tables(out, of);
+	buf_put_text(out, "<p>");
+	put_count(out, catalogue_count(of->catalogue), "tool");
+	put_count(out, catalogue_made_for(of->catalogue)->upstream_count, "upstream");
+	put_count(out, of->gateway->config->workers, "worker");
 	buf_printf(out,
-		   "<p>%zu tools, %zu upstreams, %u workers, up for %llu s.<p>As JSON: <a href=admin/stats>stats</a>, "
+		   "up for %llu s.<p>As JSON: <a href=admin/stats>stats</a>, "
 		   "<a href=admin/alerts>alerts</a>, <a href=admin/calls>calls</a>, <a href=admin/tools>tools</a>, "
 		   "<a href=admin/upstreams>upstreams</a>, <a href=admin/cache>cache</a>, "
 		   "<a href=admin/config>config</a>; <a href=metrics>metrics</a>, "
 		   "<a href=healthz>healthz</a>, <a href=readyz>readyz</a></main></html>\n",
-		   catalogue_count(of->catalogue), catalogue_made_for(of->catalogue)->upstream_count,
-		   of->gateway->config->workers,
 		   (unsigned long long)((of->now_us - of->gateway->started_us) / CLOCK_US_PER_S));
 }
 

@@ -23,7 +23,7 @@
 #include "gateway/tools/registry.h"
 #include "gateway/trace/exporter.h"
 
-#define WATCH "watch"                  /* who asks, when a file has changed */
+#define WATCH "watch" /* who asks, when a file has changed */
 #define TOO_LATE "The gateway is shutting down."
 #define RETRY_US (10 * CLOCK_US_PER_S) /* to watch, where the kernel has refused */
 enum { TEXT_BYTES_MAX = 64 << 20, MESSAGES_LOGGED = 20, LOG_ERROR_BYTES = 512 };
@@ -592,7 +592,8 @@ static void *run_reload(void *context)
 		mailbox_open(&reload->mailbox);
 		loop_run_timers(reload->loop);
 	}
-	mailbox_open(&reload->mailbox); /* who has asked meanwhile, and whose worker would drain for as long as it may */
+	mailbox_open(
+		&reload->mailbox); /* who has asked meanwhile, and whose worker would drain for as long as it may */
 	loop_release(reload->loop);
 	return NULL;
 }

@@ -17,8 +17,9 @@ enum { TENANTS_KEPT = 256, TENANTS_NAME_BYTES = 129 };
 
 struct tenant_figures {
 	uint64_t calls;
-	uint64_t errors;      /* of them: by the gateway's or a provider's fault */
-	uint64_t upstream_us; /* at providers; what was shared counts in equal parts, what joined another's call not at all */
+	uint64_t errors; /* of them: by the gateway's or a provider's fault */
+	uint64_t
+		upstream_us; /* at providers; what was shared counts in equal parts, what joined another's call not at all */
 };
 
 struct tenant {

@@ -48,6 +48,7 @@ def test_without_scripts_it_is_a_table(gateway, provider):
     gateway.call("echo", {"n": 1})
     text = page(gateway).body.decode()
     assert re.search(r"<th scope=row>echo<td>1<td>[0-9.]+ ms<td>[0-9.]+ ms", text)
+    assert "<p>5 tools, 2 upstreams, 2 workers, up for " in text
     assert re.search(r"<th scope=row>array<td class=text><span class=good>well</span><td>1 of 1<td>1", text)
     provider.stop()
     gateway.call("send", {"n": 2})

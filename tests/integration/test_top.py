@@ -387,6 +387,20 @@ def test_wrong_words_are_named(words, said):
     assert done.returncode == 2 and done.stdout == "" and said in done.stderr.splitlines()[-1]
 
 
+def test_every_view_is_named_wherever_views_are():
+    names = re.split(r", | or ", re.search(r"--view wants ([^;]+);", run("--view", "cats").stderr)[1])
+    packaging = Path(__file__).resolve().parents[2] / "packaging"
+    assert f"compgen -W '{' '.join(names)}' " in (packaging / "jitney.bash").read_text()
+    assert f".Sy {' , '.join(names[:-1])}\nor\n.Sy {names[-1]} .\n" in (packaging / "jitney.1").read_text()
+    with StandIn(numbers()) as stand_in:
+        assert [run("--once", "-u", stand_in.url, *FAST, "--view", name).returncode for name in names] == [0] * len(names)
+        with top(stand_in.url) as terminal:
+            terminal.type(str(len(names)))
+            terminal.until_shows(rf" \[{len(names)} {names[-1]}\]$")
+            terminal.type("?")
+            terminal.until_shows(rf"^ +1 to {len(names)}, Tab", "help has all keys")
+
+
 def test_a_terminal_that_is_not_known_is_said(gateway):
     with top(admin(gateway), term="no-such-thing") as terminal:
         assert terminal.wait() == 2

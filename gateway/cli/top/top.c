@@ -24,7 +24,7 @@ static const char help[] =
 	"cache, programs, alerts, calls under way. ? tells the keys. It goes on when the gateway is restarted.\n\n"
 	"  -u, --url URL           the admin listener: http://HOST:PORT or unix:/PATH; default $JITNEY_ADMIN_URL or\n"
 	"                          http://127.0.0.1:8081\n"
-	"  -V, --view VIEW         begin with upstreams, tools, batches, cache, processes, alerts or calls\n"
+	"  -V, --view VIEW         begin with " VIEW_NAMES "\n"
 	"  -s, --sort COLUMN       sort by this column, by its title (P99)\n"
 	"  -r, --reverse           the other way round\n"
 	"  -f, --filter TEXT       only rows with this in a name, a state or a reason\n"
@@ -61,7 +61,7 @@ static const char *read_view(const char *word, enum view *view)
 			*view = (enum view)i;
 			return NULL;
 		}
-	return "--view wants upstreams, tools, batches, cache, processes, alerts or calls";
+	return "--view wants " VIEW_NAMES;
 }
 
 static const char *take_option(int option, struct setup *setup)

@@ -467,7 +467,7 @@ static void add_call_under_way(struct filling *filling, struct slice call)
 /* --- tenants --- */
 
 static const struct text_column tenant_columns[] = {
-	{ "TENANT", true, 0 }, { "BUSY", false, 1 },   { "CALLS/S", false, 1 }, { "CALLS", false, 2 },
+	{ "TENANT", true, 0 }, { "BUSY", false, 1 },   { "CALLS/S", false, 1 },  { "CALLS", false, 2 },
 	{ "ERR/S", false, 3 }, { "ERRORS", false, 2 }, { "UPSTREAM", false, 0 }, { "FOR", false, 4 },
 };
 

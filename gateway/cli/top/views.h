@@ -16,6 +16,9 @@
 	X(ALERTS, "alerts", 1)                                                                                         \
 	X(CALLS, "calls", 1)                                                                                           \
 	X(TENANTS, "tenants", 1)
+/* All of them, and the keys that show them, for people. */
+#define VIEW_NAMES "upstreams, tools, batches, cache, processes, alerts, calls or tenants"
+#define VIEW_KEYS "1 to 8"
 enum view {
 #define X(name, word, sort) VIEW_##name,
 	VIEWS(X)
