@@ -399,6 +399,18 @@ def test_every_view_is_named_wherever_views_are():
             terminal.until_shows(rf" \[{len(names)} {names[-1]}\]$")
             terminal.type("?")
             terminal.until_shows(rf"^ +1 to {len(names)}, Tab", "help has all keys")
+            terminal.resize(24, 120)
+            terminal.until_shows(r"^one waits\. Calls")
+            assert max(len(line) for line in terminal.text()) <= 80, "nothing is cut where there are 80 columns"
+
+
+def test_the_head_has_room_for_its_units_in_80_columns():
+    document = numbers()
+    document["rates"]["10s"].update(requests=12345.6, saved_requests=123456.7, mean_batch=123.4)
+    document["process"]["rss_bytes"] = 1 << 35
+    with StandIn(document) as stand_in:
+        lines = run("--once", "-u", stand_in.url, *FAST).stdout.splitlines()
+    assert lines[2].endswith("GiB") and len(lines[2]) <= 80, lines[2]
 
 
 def test_a_terminal_that_is_not_known_is_said(gateway):

@@ -157,9 +157,10 @@ const views = {
       legend(), table(`Calls under way, then the last ones, ${order.by === "took" ? "slowest" : "newest"} first; failed and slow ones stay longer. A request's id opens its story`, ["<began", "<tool", "<outcome or place", ...(tenants ? ["<tenant"] : []), "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
   },
   processes() {
+    const isIll = (p) => stats.upstreams.some((u) => u.name === p.upstream && u.condition !== "well");
     const how = (p) => { const u = stats.upstreams.find((u) => u.name === p.upstream); return u ? sign(u, true) : text("–"); };
     return [table("Programs that jitney runs", ["<upstream", "<state, and last words", "running", "starts", "crashes", "CPU", "memory"],
-      stats.processes.map((p) => row([p.upstream, how(p), number(p.running), number(p.starts), el("td", { class: p.crashes ? "bad" : "" }, number(p.crashes)), time(p.cpu_us), bytes(p.rss_bytes)])),
+      [...stats.processes].sort((a, b) => isIll(b) - isIll(a)).map((p) => row([p.upstream, how(p), number(p.running), number(p.starts), el("td", { class: p.crashes ? "bad" : "" }, number(p.crashes)), time(p.cpu_us), bytes(p.rss_bytes)])),
       "No upstream is a program."),
       stats.processes.some((p) => p.members.length) ? table("Each process; CPU and memory with what it has started itself", ["<upstream", "pid", "<state", "calls in it", "calls ever", "CPU", "memory", "up for"],
         stats.processes.flatMap((p) => p.members.map((m) => row([p.upstream, String(m.pid), text(el("span", { class: m.state === "ready" ? "good" : "warn" }, m.state)), number(m.calls), number(m.served), time(m.cpu_us), bytes(m.rss_bytes), span(Math.max(0, stats.at - m.started_at))]))), "") : null,

@@ -93,7 +93,7 @@ static void fill_work(const struct gateway_stats *now, struct buf *out)
 	put_number(out, "requests", stats_count(rates, "requests"), "/s");
 	put_number(out, "saved", stats_count(rates, "saved_requests"), "/s");
 	if (stats_number(rates, "mean_batch", &mean))
-		put_number(out, "calls a request", mean, "");
+		put_number(out, "full", mean, "");
 	buf_printf(out, "  busy %s  lag %s  RSS %s", busy.text, lag.text, memory.text);
 }
 
