@@ -5,6 +5,8 @@
  */
 #include "base/json.h"
 
+#include <sys/types.h>
+
 #include "base/json_chars.h"
 
 enum { MANY_ESCAPES = 8 };
@@ -125,9 +127,43 @@ static uint64_t bytes_in_strings(struct skip *skip, uint64_t quotes)
 	return inside;
 }
 
+/* Of four bytes, by which of them open (bits 4 to 7) and close (bits 0 to 3): how many more are open behind them, and the
+ * least on the way. */
+#define AFTER1(o, c) (((o)&1) - ((c)&1))
+#define AFTER2(o, c) (AFTER1(o, c) + AFTER1((o) >> 1, (c) >> 1))
+#define AFTER3(o, c) (AFTER2(o, c) + AFTER1((o) >> 2, (c) >> 2))
+#define AFTER4(o, c) (AFTER3(o, c) + AFTER1((o) >> 3, (c) >> 3))
+#define LESS(a, b) ((a) < (b) ? (a) : (b))
+#define STEP(o, c)                                                                                                     \
+	{                                                                                                              \
+		AFTER4(o, c), LESS(LESS(AFTER1(o, c), AFTER2(o, c)), LESS(AFTER3(o, c), AFTER4(o, c)))                 \
+	}
+#define STEPS4(o, c) STEP(o, c), STEP(o, (c) + 1), STEP(o, (c) + 2), STEP(o, (c) + 3)
+#define STEPS16(o) STEPS4(o, 0), STEPS4(o, 4), STEPS4(o, 8), STEPS4(o, 12)
+#define STEPS64(o) STEPS16(o), STEPS16((o) + 1), STEPS16((o) + 2), STEPS16((o) + 3)
+static const struct {
+	int8_t more, least;
+} bracket_steps[256] = { STEPS64(0), STEPS64(4), STEPS64(8), STEPS64(12) };
+
+/* Whether some bracket stays open all through the block: then they are counted, four bytes at a time. */
+static bool stays_open(struct skip *skip, uint64_t opening, uint64_t closing)
+{
+	size_t open = skip->open;
+	for (unsigned at = 0; at < BLOCK; at += 4) {
+		unsigned step = (unsigned)(opening >> at & 15) << 4 | (unsigned)(closing >> at & 15);
+		if ((ssize_t)open + bracket_steps[step].least <= 0)
+			return false;
+		open += (size_t)(ssize_t)bracket_steps[step].more;
+	}
+	skip->open = open;
+	return true;
+}
+
 /* Take the brackets in their order. Returns the bytes up to behind the last one of all, or the whole block. */
 static size_t count_brackets(struct skip *skip, uint64_t opening, uint64_t closing)
 {
+	if (stays_open(skip, opening, closing))
+		return BLOCK;
 	for (uint64_t left = opening | closing; left; left &= left - 1) {
 		skip->open += left & -left & opening ? 1 : SIZE_MAX;
 		if (skip->open == 0)
