@@ -20,6 +20,8 @@
 #include "base/json_private.h"
 #include "base/utf8.h"
 
+enum { LARGE_BYTES = 4 << 20 };
+
 /* --- Faults and memory --- */
 
 /* What to say where a byte is missing or wrong. */
@@ -28,13 +30,28 @@ static const char *refuse_unexpected(struct scan *scan, const char *at, const ch
 	return json_refuse(scan, at, at == scan->end ? "unexpected end of text" : what);
 }
 
+/* As realloc; where megabytes are to be moved, into pages that are large if there are any. */
+static void *stretch_memory(const struct json_scratch *scratch, size_t bytes)
+{
+	if (bytes < LARGE_BYTES)
+		return realloc(scratch->memory, bytes);
+	void *memory = malloc(bytes);
+	if (!memory)
+		return NULL;
+	blob_expect_much(memory, bytes);
+	if (scratch->bytes)
+		memcpy(memory, scratch->memory, scratch->bytes);
+	free(scratch->memory);
+	return memory;
+}
+
 /* Make room for `nodes` nodes behind the fixed parts. */
 static bool grow_nodes(struct scan *scan, uint32_t nodes)
 {
 	size_t before = scan->frames_bytes + scan->names_bytes + scan->compact_bytes;
 	size_t bytes = before + nodes * sizeof(struct node);
 	if (scan->scratch->bytes < bytes) {
-		void *memory = realloc(scan->scratch->memory, bytes);
+		void *memory = stretch_memory(scan->scratch, bytes);
 		if (!memory) {
 			*scan->fault = (struct json_fault){ "out of memory", 0, true };
 			return false;
@@ -49,6 +66,15 @@ static bool grow_nodes(struct scan *scan, uint32_t nodes)
 	scan->nodes = (struct node *)(void *)(memory + before);
 	scan->node_room = (uint32_t)((scan->scratch->bytes - before) / sizeof(struct node));
 	return true;
+}
+
+/* Of a text that is arriving, no more than it may have open, and what one step adds to that. From some megabytes on, room for
+ * all of that at once: pages that are not written to cost nothing, and to move them takes most of a turn. */
+static uint32_t more_nodes(const struct scan *scan)
+{
+	uint32_t most = scan->most_nodes, twice = scan->node_room * 2;
+	bool large = twice >= LARGE_BYTES / sizeof(struct node);
+	return scan->node_room < most && large ? most : twice;
 }
 
 static size_t whole_words(size_t bytes)
@@ -170,7 +196,7 @@ static size_t unescape_name(struct scan *scan, size_t at, const char *name, cons
 /* A new member of the innermost object. name: behind its opening quote; end: its closing quote. */
 static bool add_member(struct scan *scan, const char *name, const char *end, bool escaped)
 {
-	if (scan->node_count == scan->node_room && !grow_nodes(scan, scan->node_room * 2))
+	if (scan->node_count == scan->node_room && !grow_nodes(scan, more_nodes(scan)))
 		return false;
 	struct frame *frame = &scan->frames[scan->depth - 1];
 	uint32_t index = scan->node_count++;
@@ -352,7 +378,7 @@ static INLINED const char *scan_open(struct scan *scan, const char *p, bool *val
 	bool object = *p == '{';
 	if (scan->depth == scan->max_depth)
 		return json_refuse(scan, p, "nested too deeply");
-	if (scan->node_count == scan->node_room && !grow_nodes(scan, scan->node_room * 2))
+	if (scan->node_count == scan->node_room && !grow_nodes(scan, more_nodes(scan)))
 		return NULL;
 	assert(scan->frames); /* json_scan_begin has made room for max_depth of them */
 	struct frame *frame = &scan->frames[scan->depth++];

@@ -13,6 +13,7 @@
 
 enum {
 	LOOK_AHEAD = 12, /* bytes that decide about any one of them: an escaped surrogate pair */
+	STEP_NODES = 4,  /* what one step may add before it is looked at how many there are, and node 0 */
 	CUT_BYTES = 4096 /* a name or number longer than that is tried again when there is twice as much of it */
 };
 
@@ -39,6 +40,7 @@ struct json_arriving *json_arriving_new(unsigned max_depth)
 	arriving->scan.fault = &arriving->fault;
 	arriving->scan.scratch = &arriving->scratch;
 	arriving->scan.max_depth = max_depth;
+	arriving->scan.most_nodes = JSON_OPEN_MAX + STEP_NODES;
 	return arriving;
 }
 

@@ -47,6 +47,7 @@ struct scan {
 	size_t names_room, names_used; /* of `names`, if so; memory of its own */
 	struct node *nodes;
 	uint32_t node_count, node_room;
+	uint32_t most_nodes; /* that there may be, if the text is arriving; else 0 */
 	unsigned depth, max_depth;
 	const char *run; /* from here on the text still stands for itself */
 	size_t written;  /* bytes in `compact` before the run */

@@ -223,6 +223,33 @@ static void memory_that_is_out_is_said(void **state)
 	}
 }
 
+/* Megabytes of members that are open are not moved again and again as there are more: there is room for all there may be. */
+static void many_open_members_get_room_once(void **state)
+{
+	(void)state;
+	enum { BYTES = 9, MEMBERS = JSON_OPEN_MAX + 16, MEBIBYTE = 1 << 20 };
+	char *text = malloc((size_t)MEMBERS * (BYTES + 6));
+	struct json_arriving *arriving = json_arriving_new(DEPTH);
+	struct json_fault fault;
+	size_t len = 0, before = json_arriving_bytes(arriving), grown = 0;
+	enum json_soundness verdict = JSON_UNDECIDED;
+	assert_non_null(text);
+	for (int i = 0; i < MEMBERS && verdict == JSON_UNDECIDED; i++) {
+		len += (size_t)sprintf(text + len, "%c\"%0*d\":0", i ? ',' : '{', BYTES, i);
+		if (i % 1024 == 1023)
+			verdict = json_arriving_look(arriving, (struct slice){ text, len }, false, &fault);
+		grown += json_arriving_bytes(arriving) > 4 * MEBIBYTE && json_arriving_bytes(arriving) != before;
+		before = json_arriving_bytes(arriving);
+	}
+	verdict = json_arriving_look(arriving, (struct slice){ text, len }, false, &fault);
+	assert_int_equal(verdict, JSON_FAULTY);
+	assert_string_equal(fault.what, "too many members of objects that are open at once");
+	assert_int_equal(grown, 1);
+	assert_in_range(before, 0, 24 * MEBIBYTE);
+	json_arriving_free(arriving);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,6 +258,7 @@ int main(void)
 		cmocka_unit_test(a_fault_is_told_as_soon_as_it_is_one),
 		cmocka_unit_test(slices_of_a_long_text_are_looked_at_once),
 		cmocka_unit_test(memory_that_is_out_is_said),
+		cmocka_unit_test(many_open_members_get_room_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
