@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -25,6 +26,10 @@ struct loop {
 	uint64_t worked_us, worked_at_us;           /* o: this thread's processor time, and when it was asked for */
 	uint64_t turn;                              /* o: its number */
 	size_t spent;                               /* o: bytes of its work */
+	size_t afforded[LOOP_WORKS];                /* o: likewise */
+	bool heavy;                                 /* o: a heavy piece has been done in it */
+	enum loop_work owed;                        /* o: whose the next heavy piece is; LOOP_WORKS: anybody's */
+	uint64_t owed_turn;                         /* o: the turn in which it has asked last */
 	struct loop_timer **heap;                   /* o: heap[0] is due first */
 	size_t heap_len;                            /* o */
 	size_t heap_cap;                            /* o: entries allocated, >= reserved */
@@ -70,6 +75,7 @@ struct loop *loop_new(void)
 		return NULL;
 	}
 	loop->now_us = loop->turn_us = loop->load_us = clock_now_us();
+	loop->owed = LOOP_WORKS;
 	return loop;
 }
 
@@ -275,6 +281,32 @@ bool loop_spent(const struct loop *loop)
 	return loop->spent >= LOOP_TURN_BYTES;
 }
 
+/* Whether a heavy piece may be done now. Who is sent away has the next one, if he still asks for it then. */
+static bool afford_heavy(struct loop *loop, enum loop_work work)
+{
+	if (loop->owed_turn + 1 < loop->turn)
+		loop->owed = LOOP_WORKS;
+	bool others = loop->heavy || (loop->owed != LOOP_WORKS && loop->owed != work);
+	if (others && loop->owed == LOOP_WORKS)
+		loop->owed = work;
+	if (others && loop->owed == work)
+		loop->owed_turn = loop->turn;
+	if (others)
+		return false;
+	loop->heavy = true;
+	loop->owed = LOOP_WORKS;
+	return true;
+}
+
+bool loop_afford(struct loop *loop, enum loop_work work, size_t bytes)
+{
+	assert_owner(&loop->owner);
+	if (loop->afforded[work] >= LOOP_TURN_BYTES || (bytes >= LOOP_HEAVY_BYTES && !afford_heavy(loop, work)))
+		return false;
+	loop->afforded[work] += bytes;
+	return true;
+}
+
 static void read_worked(struct loop *loop, uint64_t now_us)
 {
 	loop->worked_us = clock_thread_us();
@@ -300,6 +332,8 @@ static void begin_turn(struct loop *loop)
 	loop->turn_us = loop->now_us;
 	loop->turn++;
 	loop->spent = 0;
+	memset(loop->afforded, 0, sizeof loop->afforded);
+	loop->heavy = false;
 	if (loop->now_us - loop->worked_at_us >= LONG_TURN_US)
 		read_worked(loop, loop->now_us);
 }

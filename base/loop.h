@@ -95,7 +95,20 @@ uint64_t loop_turn(const struct loop *loop);
 void loop_spend(struct loop *loop, size_t bytes);
 /* Whether it is enough for this turn. */
 bool loop_spent(const struct loop *loop);
-enum { LOOP_TURN_BYTES = 1024 * 1024 };
+/* LOOP_HEAVY_BYTES: see loop_afford */
+enum { LOOP_TURN_BYTES = 512 * 1024, LOOP_HEAVY_BYTES = 512 * 1024 };
+
+/* What is done with large pieces, each of them at once, beside reading. */
+enum loop_work {
+	LOOP_WRITES,  /* requests to providers that are written */
+	LOOP_MOVES,   /* bodies of clients that get more room */
+	LOOP_REPLIES, /* replies that begin */
+	LOOP_WORKS
+};
+/* Before a large piece of so many bytes is done. True: do it, its bytes are spent. False: ask again in the next turn, which
+ * comes at once. In a turn each kind of work has LOOP_TURN_BYTES, with one piece beyond that; of pieces of
+ * LOOP_HEAVY_BYTES or more all kinds have one together, in turns. Whoever is to be quick has small ones, and does not ask. */
+bool loop_afford(struct loop *loop, enum loop_work work, size_t bytes) MUST_CHECK;
 
 /* Make a loop_wait of another thread return soon. Coalesced: many wakes are one. What the waker did before the call
  * is visible after that loop_wait, so look at mailboxes and flags there. Any thread, signal handlers too. */

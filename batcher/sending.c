@@ -5,6 +5,10 @@
 
 #include "batcher/batcher_private.h"
 
+enum {
+	LARGE_BYTES = 64 * 1024
+}; /* arguments of a call, from which on the turn is asked whether it has room for them */
+
 static const struct upstream_events events = { .answered = sending_answered,
 					       .refused = refused_call,
 					       .doubted = refused_doubted,
@@ -486,13 +490,26 @@ static void serve_with_slot(struct batcher *batcher, struct lane *lane, uint64_t
 		return_slot(batcher, now_us);
 }
 
+/* Whether what the lane sends next is written in this turn. It is a copy of what waits: of all that its caller sent. */
+static bool may_write(const struct batcher *batcher, const struct lane *lane)
+{
+	const struct batch *again = TAILQ_FIRST(&lane->again);
+	const struct batch_item *item;
+	size_t bytes = again ? again->bytes : lane->bytes;
+	if (bytes < LARGE_BYTES)
+		return true;
+	if (!again)
+		bytes = (item = lane_next(lane)) ? item->call.arguments.len : 0;
+	return bytes < LARGE_BYTES || loop_afford(batcher->loop, LOOP_WRITES, bytes);
+}
+
 void sending_flush(struct batcher *batcher, uint64_t now_us)
 {
 	while (due_first_us(&batcher->looks) <= now_us)
 		waiting_evaluate(batcher, container_of(batcher->looks.root, struct lane, look), now_us);
 	struct lane *lane;
 	do {
-		while ((lane = waiting_next(batcher, now_us)) && take_slot(batcher, now_us))
+		while ((lane = waiting_next(batcher, now_us)) && may_write(batcher, lane) && take_slot(batcher, now_us))
 			serve_with_slot(batcher, lane, now_us);
 	} while (note_overdue(batcher, now_us));
 	if (!lane)

@@ -18,6 +18,7 @@
 enum {
 	KEPT_BODY_BYTES = 16384, /* body memory a recycled request keeps */
 	KEPT_REQUESTS = 256,     /* recycled requests kept */
+	LARGE_BYTES = 65536,     /* of a body, or a reply: the turn is asked whether it has room for it */
 	FIRST_BODY_BYTES = 4096, /* of a body that has only been announced, what is made room for */
 };
 
@@ -247,6 +248,32 @@ static enum MHD_Result head_complete(struct http *http, struct http_request *htt
 	return MHD_YES;
 }
 
+/* From http->resume on, in the next turn. It is no part of any phase: deadlines go on. */
+static void wait_for_turn(struct http_request *http_request)
+{
+	MHD_suspend_connection(http_request->mhd);
+	http_request->suspended = true;
+	http_request_resume(http_request);
+}
+
+/* How much room a body gets when there is too little. */
+static size_t grown_room(const struct buf *body, size_t wanted)
+{
+	size_t before = body->store ? body->store->len : 0;
+	size_t grown = 2 * before < wanted ? wanted : 2 * before;
+	return grown < body->max ? grown : body->max;
+}
+
+/* Whether the body is large and about to be moved, and this turn has moved enough. */
+static bool waits_to_grow(struct http *http, const struct http_request *http_request, size_t more)
+{
+	const struct buf *body = &http_request->request.body;
+	size_t before = body->store ? body->store->len : 0, wanted = body->len + more;
+	if (before < LARGE_BYTES || wanted <= before || wanted > body->max || http_request->overflown || http->refusing)
+		return false;
+	return !loop_afford(http->loop, LOOP_MOVES, grown_room(body, wanted));
+}
+
 /* Room for more of the body, counted before it is taken. */
 static bool make_room(struct http_request *http_request, size_t more)
 {
@@ -256,8 +283,7 @@ static bool make_room(struct http_request *http_request, size_t more)
 		return true;
 	if (wanted > body->max)
 		return false;
-	size_t grown = 2 * before < wanted ? wanted : 2 * before;
-	grown = grown < body->max ? grown : body->max;
+	size_t grown = grown_room(body, wanted);
 	if (grown > HELD_FROM_BYTES && grown > http_request->held &&
 	    !held_try(http_request, grown - http_request->held))
 		return false;
@@ -271,6 +297,10 @@ static bool make_room(struct http_request *http_request, size_t more)
 static enum MHD_Result body_piece(struct http *http, struct http_request *http_request, const char *bytes, size_t *len)
 {
 	struct buf *body = &http_request->request.body;
+	if (waits_to_grow(http, http_request, *len)) {
+		wait_for_turn(http_request); /* the library gives the same bytes again */
+		return MHD_YES;
+	}
 	http_request->received += *len;
 	http_request->connection->consumed += *len;
 	if (!http_request->overflown && make_room(http_request, *len)) {
@@ -295,6 +325,15 @@ void http_request_suspend(struct http_request *http_request)
 	connection_enter(http_request->connection, PHASE_PROCESSING, loop_now(http_request->request.http->loop));
 }
 
+/* Whether the whole reply is there, a large one, of which the kernel takes as much as it may at once, and this turn has begun
+ * enough of them. */
+static bool waits_to_begin(struct http *http, const struct http_request *http_request)
+{
+	return http_request->reply_bytes >= LARGE_BYTES && http_request->state == STATE_ANSWERED &&
+	       !http_request->streaming && !http->refusing &&
+	       !loop_afford(http->loop, LOOP_REPLIES, (size_t)http_request->reply_bytes);
+}
+
 static enum MHD_Result body_complete(struct http *http, struct http_request *http_request)
 {
 	loop_unwatch(http->loop, &http_request->connection->watch);
@@ -316,10 +355,14 @@ static enum MHD_Result body_complete(struct http *http, struct http_request *htt
 	} else {
 		http->handler.serve(http->handler.context, &http_request->request);
 	}
-	if (http_request->state == STATE_ANSWERED)
+	if (http_request->state == STATE_ANSWERED && !waits_to_begin(http, http_request))
 		return queue_reply(http_request);
 	if (http_request->state == STATE_GONE)
 		return MHD_NO;
+	if (http_request->state == STATE_ANSWERED) {
+		wait_for_turn(http_request);
+		return MHD_YES;
+	}
 	http_request->state = STATE_SUSPENDED;
 	if (!http_request->held)
 		held_add(http_request, (size_t)http_request->received);
@@ -376,19 +419,29 @@ void http_request_left(struct http_request *http_request)
 	http_request_resume(http_request);
 }
 
-static void resume_all(struct http *http)
+static void resume_request(struct http *http, struct http_request *http_request)
 {
-	struct http_request *http_request;
-	while ((http_request = TAILQ_FIRST(&http->resume))) {
-		struct connection *connection = http_request->connection;
-		TAILQ_REMOVE(&http->resume, http_request, next);
-		http_request->resume_due = false;
-		http_request->suspended = false;
+	struct connection *connection = http_request->connection;
+	TAILQ_REMOVE(&http->resume, http_request, next);
+	http_request->resume_due = false;
+	http_request->suspended = false;
+	if (http_request->state != STATE_READING) {
 		loop_unwatch(http->loop, &connection->watch);
 		if (connection->phase != PHASE_PROCESSING)
 			connection_enter(connection, PHASE_PROCESSING, loop_now(http->loop));
-		MHD_resume_connection(http_request->mhd);
-		daemon_run_soon(connection->daemon);
+	}
+	MHD_resume_connection(http_request->mhd);
+	daemon_run_soon(connection->daemon);
+}
+
+/* But for large replies for which this turn has no room. */
+static void resume_all(struct http *http)
+{
+	struct http_request *http_request, *behind;
+	for (http_request = TAILQ_FIRST(&http->resume); http_request; http_request = behind) {
+		behind = TAILQ_NEXT(http_request, next);
+		if (!waits_to_begin(http, http_request))
+			resume_request(http, http_request);
 	}
 }
 

@@ -105,7 +105,7 @@ struct http_request {
 	bool head_seen;    /* the whole head has come: counted in http->busy */
 	bool body_due;     /* the head announces a body */
 	bool known;        /* serve or refuse has seen it: `finished` is owed */
-	bool suspended;    /* the library holds it suspended */
+	bool suspended;    /* the library holds it suspended; READING, ANSWERED: for want of room in a turn */
 	bool resume_due;   /* in http->resume */
 	bool streaming, stream_ended;
 	struct buf stream;          /* pieces not yet given to the library */

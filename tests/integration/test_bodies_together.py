@@ -3,6 +3,7 @@
 others go between them."""
 import json
 import signal
+import socket
 
 import pytest
 
@@ -103,6 +104,66 @@ def test_a_large_body_is_looked_at_in_slices(start, path, last, fault):
     elif fault:
         assert fault in reply.body.decode()
     assert gateway.metrics().sum("body_slices_total") == -(-len(text) // SLICE)
+
+
+def turns_of(gateway):
+    return gateway.metrics().sum("loop_turns_total")
+
+
+def test_large_bodies_grow_one_a_turn(start, clients):
+    """What a body has so far is moved when it gets more room: here a megabyte, of all of them at the same time."""
+    room, whole, count = 983_040, 1_500_000, 60
+    gateway = start({"workers": 1})
+    for _ in range(count):
+        clients.append(gateway.connect())
+        clients[-1].send(request_bytes("POST", "/v1/tools/echo", b" " * whole)[:room - whole - 6_000])
+    until(lambda: gateway.metrics().sum("in_flight_bytes") >= count * room, "nearly all of the room is taken", 60)
+    before = turns_of(gateway)
+    gateway.signal(signal.SIGSTOP)
+    for client in clients:
+        client.send(b" " * 20_000)
+    gateway.signal(signal.SIGCONT)
+    until(lambda: gateway.metrics().sum("in_flight_bytes") >= count * whole, "all have more", 60)
+    assert turns_of(gateway) - before >= count
+    for client in clients:
+        client.send(b" " * (whole - room - 14_000 - 2) + b"{}")
+        assert client.reply().status == 200
+
+
+def test_who_leaves_while_his_body_grows_leaves_nothing(start, clients):
+    room, count = 1_966_080, 20
+    gateway = start({"workers": 1})
+    for _ in range(count):
+        clients.append(gateway.connect())
+        clients[-1].send(request_bytes("POST", "/v1/tools/echo", b" " * 2_500_000)[:room - 2_500_000 - 6_000])
+    until(lambda: gateway.metrics().sum("in_flight_bytes") >= count * room, "nearly all of the room is taken", 60)
+    gateway.signal(signal.SIGSTOP)
+    for client in clients:
+        client.send(b" " * 20_000)
+        client.reset() if clients.index(client) % 2 else client.close()
+    gateway.signal(signal.SIGCONT)
+    gateway.until_metric("in_flight_bytes", 0)
+    gateway.until_metric("in_flight_requests", 0)
+    assert gateway.call("echo").status == 200
+
+
+def test_large_replies_begin_one_a_turn(gateway, provider, clients):
+    """The kernel takes as much of each as it may, at once."""
+    count, text = 40, b'"' + b"x" * 3_000_000 + b'"'
+    provider.behaviour = lambda delivery, wire: wire.answer(b'{"jsonrpc":"2.0","id":%d,"result":%s}' % (delivery.calls[0]["id"], text))
+    assert gateway.call("cached", {"n": 1}).status == 200
+    for _ in range(count):
+        clients.append(gateway.connect())
+    before = turns_of(gateway)
+    gateway.signal(signal.SIGSTOP)
+    for client in clients:
+        client.send(request_bytes("POST", "/v1/tools/cached", b'{"n":1}'))
+    gateway.signal(signal.SIGCONT)
+    for client in clients:
+        client.socket.recv(1, socket.MSG_PEEK)
+    assert turns_of(gateway) - before >= count
+    for client in clients:
+        assert client.reply().body == text
 
 
 def test_small_ones_together_are_not_put_aside(gateway, clients):

@@ -79,7 +79,7 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
 		end_kept(socket_watch);
 		return;
 	}
-	if ((events & EPOLLIN) && loop_spent(socket_watch->transport->loop))
+	if ((events & EPOLLIN) && (loop_spent(socket_watch->transport->loop) || socket_watch->transport->due))
 		return; /* it stays readable: the next turn reads on */
 	if (events & (EPOLLIN | EPOLLRDHUP))
 		mask |= CURL_CSELECT_IN;
@@ -640,10 +640,15 @@ bool transport_waits(const struct transport *transport)
 	return transport->due || !TAILQ_EMPTY(&transport->large);
 }
 
-/* What curl does when it is due may be to read on in an answer: where a turn has read enough, once. */
-static bool may_act(const struct transport *transport)
+/* What curl does when it is due may be to read on in an answer. Where a turn has read enough it waits for the next one, in
+ * which it goes before all sockets. */
+static bool may_act(struct transport *transport)
 {
-	return !loop_spent(transport->loop) || transport->acted_turn != loop_turn(transport->loop);
+	uint64_t turn = loop_turn(transport->loop);
+	if (!loop_spent(transport->loop) || (transport->postponed_turn && transport->postponed_turn != turn))
+		return true;
+	transport->postponed_turn = turn;
+	return false;
 }
 
 void transport_tick(struct transport *transport)
@@ -658,7 +663,7 @@ void transport_tick(struct transport *transport)
 	}
 	if (transport->due && may_act(transport)) {
 		transport->due = false;
-		transport->acted_turn = loop_turn(transport->loop);
+		transport->postponed_turn = 0;
 		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	collect_done(transport);

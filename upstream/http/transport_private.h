@@ -29,7 +29,7 @@ struct transport {
 	CURLSH *share;                 /* TLS sessions: a new connection resumes */
 	struct loop_timer timer;       /* when curl wants to be called */
 	bool due;                      /* the timer has fired, curl has not been called yet */
-	uint64_t acted_turn;           /* of the loop, in which it was called last because of that */
+	uint64_t postponed_turn;       /* of the loop, in which it was not called although it was due; 0: none */
 	size_t under_way;              /* transfers prepared and not stopped */
 	size_t max_connections;        /* kept */
 	struct socket_watch **watches; /* by descriptor; NULL: not watched */

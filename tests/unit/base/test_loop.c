@@ -184,6 +184,74 @@ static void a_loop_knows_how_busy_it_was(void **state)
 	loop_free(loop);
 }
 
+/* The loop turns. */
+static void turn(struct loop *loop)
+{
+	clock_set(clock_now_us() + 1);
+	loop_wait(loop, clock_now_us());
+}
+
+static void each_work_has_so_many_bytes_a_turn(void **state)
+{
+	(void)state;
+	clock_set(1000);
+	struct loop *loop = loop_new();
+	assert_non_null(loop);
+	const size_t half = LOOP_TURN_BYTES / 2;
+	for (int round = 0; round < 2; round++) {
+		turn(loop);
+		assert_true(loop_afford(loop, LOOP_WRITES, half));
+		assert_true(loop_afford(loop, LOOP_WRITES, half + 1));
+		assert_false(loop_afford(loop, LOOP_WRITES, 1));
+		assert_true(loop_afford(loop, LOOP_MOVES, half)); /* another's */
+		assert_true(loop_afford(loop, LOOP_REPLIES, half));
+	}
+	loop_free(loop);
+	clock_set(0);
+}
+
+/* However large; and nobody is left out who asks for it turn after turn. */
+static void of_heavy_pieces_there_is_one_a_turn_for_all_in_turns(void **state)
+{
+	(void)state;
+	enum { TURNS = 12 };
+	unsigned done[LOOP_WORKS] = { 0 };
+	clock_set(1000);
+	struct loop *loop = loop_new();
+	assert_non_null(loop);
+	for (int i = 0; i < TURNS; i++) {
+		unsigned before = done[LOOP_WRITES] + done[LOOP_MOVES] + done[LOOP_REPLIES];
+		turn(loop);
+		for (int work = 0; work < LOOP_WORKS; work++)
+			for (int again = 0; again < 2; again++)
+				done[work] += loop_afford(loop, (enum loop_work)work, 64 * LOOP_HEAVY_BYTES);
+		assert_int_equal(done[LOOP_WRITES] + done[LOOP_MOVES] + done[LOOP_REPLIES], before + 1);
+	}
+	for (int work = 0; work < LOOP_WORKS; work++)
+		assert_in_range(done[work], 2, TURNS / 2);
+	loop_free(loop);
+	clock_set(0);
+}
+
+/* Whose turn it was has left. */
+static void a_heavy_piece_is_kept_for_nobody_who_asks_no_more(void **state)
+{
+	(void)state;
+	clock_set(1000);
+	struct loop *loop = loop_new();
+	assert_non_null(loop);
+	turn(loop);
+	assert_true(loop_afford(loop, LOOP_WRITES, LOOP_HEAVY_BYTES));
+	assert_false(loop_afford(loop, LOOP_REPLIES, LOOP_HEAVY_BYTES));
+	turn(loop);
+	assert_false(loop_afford(loop, LOOP_WRITES, LOOP_HEAVY_BYTES));
+	assert_true(loop_afford(loop, LOOP_WRITES, LOOP_HEAVY_BYTES - 1));
+	turn(loop);
+	assert_true(loop_afford(loop, LOOP_WRITES, LOOP_HEAVY_BYTES));
+	loop_free(loop);
+	clock_set(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,6 +261,9 @@ int main(void)
 		cmocka_unit_test(what_is_older_than_the_machines_run_has_a_time),
 		cmocka_unit_test(a_wake_from_another_thread_ends_the_wait),
 		cmocka_unit_test(an_event_of_an_unwatched_descriptor_is_dropped),
+		cmocka_unit_test(each_work_has_so_many_bytes_a_turn),
+		cmocka_unit_test(of_heavy_pieces_there_is_one_a_turn_for_all_in_turns),
+		cmocka_unit_test(a_heavy_piece_is_kept_for_nobody_who_asks_no_more),
 	};
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
 }

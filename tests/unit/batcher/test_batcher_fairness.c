@@ -241,6 +241,35 @@ static void keys_buy_no_larger_share(void **state)
 	world_stop(&world);
 }
 
+/* What leaves is a copy: of all of them at once it would make one long turn. */
+static void of_large_calls_one_is_written_a_turn(void **state)
+{
+	(void)state;
+	static char large[LOOP_HEAVY_BYTES];
+	struct probe calls[4] = { { .world = NULL } }, small = { .world = NULL };
+	struct batch_policy policy = world_policy();
+	policy.queue_bytes = 1 << 30;
+	start(&policy);
+	for (unsigned i = 0; i < 3; i++) {
+		call_init(&world, &calls[i], i);
+		calls[i].item.call.arguments = (struct slice){ large, sizeof large };
+		assert_int_equal(call_add(&calls[i]), OUTCOME_OK);
+	}
+	for (unsigned sent = 1; sent <= 3; sent++) {
+		world_pass(&world, 10000);
+		world_tick(&world);
+		world_tick(&world); /* twice a turn, as a worker does */
+		assert_int_equal(fake_sent(), sent);
+		assert_true(sent == 3 || batcher_deadline(world.batcher) <= world.now_us); /* no sleep between */
+	}
+	calls_add(&world, &small, 1, 9);
+	world_pass(&world, 10000);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 4);
+	finish_all();
+	world_stop(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -252,6 +281,7 @@ int main(void)
 		cmocka_unit_test(a_lane_that_others_join_is_no_longer_its_first_callers),
 		cmocka_unit_test(a_crowd_that_thins_out_keeps_its_turn),
 		cmocka_unit_test(without_memory_for_turns_all_are_served),
+		cmocka_unit_test(of_large_calls_one_is_written_a_turn),
 	};
 	return cmocka_run_group_tests_name("batcher: fairness", tests, NULL, NULL);
 }
