@@ -83,10 +83,9 @@ static int let_out(void *context, char *remote_ip, char *local_ip, int remote_po
  * nothing of the kind, as most do. */
 static void note_words(struct http_exchange *exchange, struct slice line)
 {
-	const struct slice coding = SLICE("Content-Encoding");
 	if (http_line_is_of_reuse(line))
 		exchange->reuse_unsaid = false;
-	if (line.len > coding.len && line.at[coding.len] == ':' && strncasecmp(line.at, coding.at, coding.len) == 0)
+	if (http_line_is_of(line, SLICE("Content-Encoding")))
 		exchange->coding_unsaid = false;
 }
 

@@ -108,7 +108,9 @@ uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange);
  * (s-maxage before max-age; no-store, no-cache, private and what cannot be read: not at all), else Expires less Date;
  * less Age; Vary: *: not at all. Rounded down. *no_stale: not past that time either. (freshness.c) */
 bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, uint32_t *age, bool *no_stale);
-/* Whether a line of a head is one that http_exchange_reuse reads. */
+/* Whether a line of a head is that of the header of that name. */
+bool http_line_is_of(struct slice line, struct slice name);
+/* Or one that http_exchange_reuse reads. */
 bool http_line_is_of_reuse(struct slice line);
 /* Whether the head of an answer has come whole, whatever became of the rest. */
 bool http_exchange_is_answered(const struct http_exchange *exchange);

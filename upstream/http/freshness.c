@@ -96,7 +96,7 @@ static bool varies_with_everything(const struct http_exchange *exchange)
 	return false;
 }
 
-static bool is_of(struct slice line, struct slice name)
+bool http_line_is_of(struct slice line, struct slice name)
 {
 	return line.len > name.len && line.at[name.len] == ':' && strncasecmp(line.at, name.at, name.len) == 0;
 }
@@ -104,8 +104,8 @@ static bool is_of(struct slice line, struct slice name)
 /* Date says nothing where Expires does not. */
 bool http_line_is_of_reuse(struct slice line)
 {
-	return is_of(line, SLICE("Cache-Control")) || is_of(line, SLICE("Expires")) || is_of(line, SLICE("Vary")) ||
-	       is_of(line, SLICE("Age"));
+	return http_line_is_of(line, SLICE("Cache-Control")) || http_line_is_of(line, SLICE("Expires")) ||
+	       http_line_is_of(line, SLICE("Vary")) || http_line_is_of(line, SLICE("Age"));
 }
 
 bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, uint32_t *age, bool *no_stale)
