@@ -121,7 +121,7 @@ static void draw_help(void)
 	static const char *const text[] = {
 		"Keys of jitney top",
 		"",
-		"  " VIEW_KEYS ", Tab, arrows left and right   another view",
+		("  " VIEW_KEYS ", Tab, arrows left and right   another view"),
 		"  arrows up and down, j k, page keys   scroll; g, Home, G, End: to either end",
 		"  s, S                                 sort by the next column, the one before",
 		"  r                                    the other way round",
