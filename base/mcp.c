@@ -3,6 +3,7 @@
 #include "base/mcp.h"
 
 #include <assert.h>
+#include <string.h>
 
 bool mcp_version_known(struct slice version)
 {
@@ -11,6 +12,13 @@ bool mcp_version_known(struct slice version)
 		if (slice_equal(version, slice_of(known[i])))
 			return true;
 	return false;
+}
+
+bool mcp_may_mirror(struct slice schema)
+{
+	static const char word[] = "x-mcp-header";
+	return schema.len && (memmem(schema.at, schema.len, word, sizeof word - 1) ||
+			      memchr(schema.at, '\\', schema.len)); /* it may be written with escapes */
 }
 
 static const char *const levels[] = { "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency" };

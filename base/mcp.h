@@ -14,6 +14,10 @@
 /* Whether it is a version that begins with initialize: 2024-10-07 to MCP_VERSION_LEGACY. */
 bool mcp_version_known(struct slice version);
 
+/* Whether somewhere in this schema may be an "x-mcp-header". False: surely not, so no argument need be looked for, of a body
+ * that may have half a million. */
+bool mcp_may_mirror(struct slice schema);
+
 /* JSON-RPC's error codes, as far as something here depends on them. */
 enum {
 	MCP_PARSE_ERROR = -32700,

@@ -234,7 +234,7 @@ static bool check_properties(const struct request *request, struct slice schema,
 		return true;
 	struct json_walk walk = json_walk(properties);
 	while (json_next_member(&walk, &name, &property)) {
-		if (json_type(property) != JSON_OBJECT)
+		if (json_type(property) != JSON_OBJECT || !mcp_may_mirror(property))
 			continue;
 		struct slice value = member_of(arguments, name);
 		if (json_member(property, SLICE("x-mcp-header"), &suffix) && json_type(suffix) == JSON_STRING &&
@@ -249,8 +249,6 @@ static bool check_properties(const struct request *request, struct slice schema,
 bool mcp_check_param_headers(const struct request *request, struct slice schema, struct slice arguments,
 			     struct mcp_error *error)
 {
-	static const char word[] = "x-mcp-header";
-	if (!memmem(schema.at, schema.len, word, sizeof word - 1))
-		return true; /* nearly always */
-	return check_properties(request, json_trim(schema), arguments, error);
+	return !mcp_may_mirror(schema) /* nearly always */ ||
+	       check_properties(request, json_trim(schema), arguments, error);
 }

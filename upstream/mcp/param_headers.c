@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/json.h"
+#include "base/mcp.h"
 
 /* --- header values --- */
 
@@ -187,8 +188,10 @@ void param_headers_put(struct slice schema, struct slice arguments, struct buf *
 	struct buf name = BUF_INIT(SIZE_MAX / 4);
 	struct json_walk walk = json_walk(properties);
 	while (json_next_member(&walk, &raw_name, &property)) {
+		if (json_type(property) != JSON_OBJECT || !mcp_may_mirror(property))
+			continue;
 		unescape_name(raw_name, &name);
-		if (json_type(property) != JSON_OBJECT || !json_member(arguments, buf_slice(&name), &value))
+		if (!json_member(arguments, buf_slice(&name), &value))
 			continue;
 		if (json_member(property, SLICE("x-mcp-header"), &header))
 			put_line(header, value, lines);
