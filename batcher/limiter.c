@@ -614,6 +614,7 @@ void limiter_seek(struct limiter *limiter, uint64_t now_us)
 	limiter->fewer_next = false;
 	limiter->risen = RISEN_MOST;
 	limiter->changed_us = now_us;
+	limiter->tail_us = 0; /* of another kind */
 	begin_round(limiter);
 }
 
