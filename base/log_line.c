@@ -263,27 +263,29 @@ void log_cstr(struct log_line *line, const char *name, const char *value)
 void log_word(struct log_line *line, const char *name, const char *word)
 {
 	if (put_name(line, name) && !put_value(line, slice_of(word), is_json(line)))
-		line->truncated = true;
+		assert(!"behind a name there is room for any word");
 }
 
 /* Level and event. A thread's lines are mostly of the event of the one before. At a line's begin there is room. */
 static void put_event(struct log_line *line, const struct log_event *event)
 {
 	static _Thread_local struct {
-		const struct log_event *event;
+		const char *name; /* not the event, which may be somebody's who has it on the stack */
+		enum log_level level;
 		bool json;
 		size_t len;
 		char text[80];
 	} last;
 	size_t before = line->len;
-	if (last.event == event && last.json == is_json(line)) {
+	if (last.name == event->name && last.level == event->level && last.json == is_json(line)) {
 		put_bytes(line, last.text, last.len);
 		return;
 	}
 	log_word(line, "level", level_words[event->level]);
 	log_word(line, "event", event->name);
 	assert(!line->truncated && line->len - before <= sizeof last.text);
-	last.event = event;
+	last.name = event->name;
+	last.level = event->level;
 	last.json = is_json(line);
 	last.len = line->len - before;
 	memcpy(last.text, line->text + before, last.len);

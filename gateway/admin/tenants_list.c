@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/tenants.h"
 #include "gateway/call/world.h"
@@ -20,13 +21,17 @@ static int by_cost(const void *left, const void *right)
 	const struct tenant_figures *b = &((const struct tenant *)right)->figures;
 	if (a->upstream_us != b->upstream_us)
 		return a->upstream_us < b->upstream_us ? 1 : -1;
-	return (a->calls < b->calls) - (a->calls > b->calls);
+	if (a->calls != b->calls)
+		return a->calls < b->calls ? 1 : -1;
+	return by_name(left, right); /* who has cost the same stays where he stands */
 }
 
-/* One row a tenant, of one a worker. Returns how many are left. */
+/* One row a name, as it is shown, of one a tenant and worker. Returns how many are left. */
 static size_t merge_tenants(struct tenant *tenants, size_t count)
 {
 	size_t kept = 0;
+	for (size_t i = 0; i < count; i++)
+		utf8_copy(tenants[i].name, sizeof tenants[i].name, slice_of(tenants[i].name));
 	if (count)
 		qsort(tenants, count, sizeof *tenants, by_name);
 	for (size_t i = 0; i < count; i++) {

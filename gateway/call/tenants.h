@@ -34,8 +34,8 @@ struct tenants;
 struct tenants *tenants_new(void) MUST_CHECK;
 /* NULL is allowed. */
 void tenants_free(struct tenants *tenants);
-/* This came to a tenant. Never waits: should a reader that was put to sleep be in the way, it is
- * counted among the others. The worker's thread. */
+/* This came to a tenant. Never waits: should a reader that was put to sleep be in the way, it is counted among the others,
+ * with the next that finds none there. The worker's thread. */
 void tenants_count(struct tenants *tenants, struct slice name, const struct tenant_figures *came, uint64_t wall_us);
 /* Copy what there is, in no order; `to` has room for TENANTS_KEPT. `others` (added to): those who are not kept any more. Who
  * makes room meanwhile may be in neither, never in both. Returns how many. Any thread. */

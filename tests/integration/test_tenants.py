@@ -78,3 +78,15 @@ def test_of_very_many_those_are_kept_who_call(start):
     document = until(lambda: all_of(gateway, 600), "all are counted")
     assert len(document["tenants"]) == 256 and named(document["tenants"], "constant")["calls"] == 300
     assert document["other_tenants"]["calls"] == 300 - 255
+
+
+def test_a_name_stands_once_whatever_its_bytes(start):
+    """Bytes that are no UTF-8 are shown as '?', and who reads the list by name finds all of it."""
+    gateway = start({**NAMED, "workers": 2})
+    names = [b"\xff", b"\xfe", b"?", b'"},{"name":"acme', "Käse \u202e\u2028".encode(), b"__proto__", b"\xc3", b"a\tb"]
+    for name in names * 3:
+        with gateway.connect() as connection:
+            assert connection.request("POST", "/v1/tools/cached", b'{"n":1}', {"Content-Type": "application/json", "X-Tenant": name.decode("latin-1")}).status == 200
+    found = until(lambda: all_of(gateway, 3 * len(names)), "all are counted")["tenants"]
+    assert {tenant["name"]: tenant["calls"] for tenant in found} == {"?": 12, '"},{"name":"acme': 3, "Käse \u202e\u2028": 3, "__proto__": 3, "a\tb": 3}
+    assert len(found) == 5

@@ -129,6 +129,34 @@ static void a_json_line_is_an_object_with_the_same_fields(void **state)
 	free(text);
 }
 
+/* Though a thread remembers how the one before was written, and though another lies where that one lay. */
+static void an_event_is_known_by_what_it_says(void **state)
+{
+	(void)state;
+	struct log_event event = { LOG_LEVEL_INFO, "first" };
+	open_log(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+	log_message(&event, "1");
+	event.level = LOG_LEVEL_WARN;
+	log_message(&event, "2");
+	event.name = "second";
+	log_message(&event, "3");
+	log_change(NULL, LOG_LEVEL_WARN, LOG_FORMAT_JSON);
+	log_message(&event, "4");
+	event.level = LOG_LEVEL_INFO;
+	log_message(&event, "hidden");
+	log_change(NULL, LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+	log_message(&event, "5");
+	log_close();
+	char *text = read_whole(path);
+	assert_non_null(strstr(text, "Z level=info event=first message=1\n"));
+	assert_non_null(strstr(text, "Z level=warn event=first message=2\n"));
+	assert_non_null(strstr(text, "Z level=warn event=second message=3\n"));
+	assert_non_null(strstr(text, "Z\",\"level\":\"warn\",\"event\":\"second\",\"message\":\"4\"}\n"));
+	assert_non_null(strstr(text, "Z level=info event=second message=5\n"));
+	assert_int_equal(count_of(text, "\n"), 5);
+	free(text);
+}
+
 static void the_time_is_the_wall_clocks(void **state)
 {
 	(void)state;
@@ -254,6 +282,7 @@ static void a_line_too_long_says_so_and_stays_well_formed(void **state)
 			open_log(LOG_LEVEL_INFO, format);
 			assert_true(log_begin(&line, &(struct log_event){ LOG_LEVEL_INFO, "e" }));
 			log_text(&line, "v", (struct slice){ value, len });
+			log_word(&line, "outcome", "unsupported_media_type"); /* the longest of our words */
 			log_u64(&line, "last", 1);
 			log_end(&line);
 			log_close();
@@ -619,6 +648,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(a_logfmt_line_reads_as_promised, remove_files),
 		cmocka_unit_test_teardown(a_json_line_is_an_object_with_the_same_fields, remove_files),
+		cmocka_unit_test_teardown(an_event_is_known_by_what_it_says, remove_files),
 		cmocka_unit_test_teardown(the_time_is_the_wall_clocks, remove_files),
 		cmocka_unit_test_teardown(every_awkward_value_is_escaped, remove_files),
 		cmocka_unit_test_teardown(pairs_of_any_bytes_make_one_valid_json_line, remove_files),

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/spin_bit.h"
 #include "gateway/call/tenants.h"
 
 static struct tenant copied[TENANTS_KEPT];
@@ -92,6 +93,68 @@ static void a_name_that_is_too_long_is_cut(void **state)
 	tenants_free(tenants);
 }
 
+/* Nobody would wake him: were he waited for, this would never end. */
+static void a_reader_who_sleeps_is_not_waited_for(void **state)
+{
+	(void)state;
+	struct tenants *tenants = tenants_new();
+	struct spin_bit *bit = (struct spin_bit *)tenants; /* its first member */
+	count_one(tenants, "acme", 0, 10);
+	spin_bit_take(bit);
+	for (int i = 0; i < 5; i++)
+		count_one(tenants, i % 2 ? "acme" : "globex", 1, 7);
+	spin_bit_leave(bit);
+	assert_int_equal(copy_all(tenants), 1);
+	count_one(tenants, "acme", 0, 10);
+	assert_int_equal(copy_all(tenants), 1);
+	assert_int_equal(find("acme", 1)->figures.upstream_us, 20);
+	assert_int_equal(others.calls, 5);
+	assert_int_equal(others.errors, 5);
+	assert_int_equal(others.upstream_us, 35);
+	count_one(tenants, "acme", 0, 10);
+	copy_all(tenants);
+	assert_int_equal(others.calls, 5);
+	tenants_free(tenants);
+}
+
+/* An empty one too, and one that is a part of another, and whatever bytes. */
+static void each_name_is_its_own_whatever_it_holds(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "", "a", "aa", "calls", "\"},{", "\xff", "\xfe", "\x01", "a\n", "\\u0061" };
+	struct tenants *tenants = tenants_new();
+	for (unsigned turn = 0; turn < 2; turn++)
+		for (unsigned i = 0; i < countof(names); i++)
+			count_one(tenants, names[i], 0, i);
+	size_t count = copy_all(tenants);
+	assert_int_equal(count, countof(names));
+	for (unsigned i = 0; i < countof(names); i++)
+		assert_int_equal(find(names[i], count)->figures.upstream_us, 2 * i);
+	tenants_free(tenants);
+}
+
+/* Ten thousand come and go, of which some come back: calls stay whole. */
+static void sums_stay_whole_whoever_makes_room(void **state)
+{
+	(void)state;
+	enum { NAMES = 10000, CALLS = 50000 };
+	char name[32];
+	struct tenants *tenants = tenants_new();
+	for (unsigned i = 0; i < CALLS; i++) {
+		snprintf(name, sizeof name, "tenant-%u", i * i % NAMES);
+		count_one(tenants, name, i % 3 == 0, i);
+		if (i % 10000)
+			continue;
+		size_t count = copy_all(tenants);
+		for (size_t j = 0; j < count; j++)
+			tenant_figures_add(&others, &copied[j].figures);
+		assert_int_equal(others.calls, i + 1);
+		assert_int_equal(others.errors, i / 3 + 1);
+		assert_int_equal(others.upstream_us, (uint64_t)i * (i + 1) / 2);
+	}
+	tenants_free(tenants);
+}
+
 static atomic_bool over;
 
 static void *look_on(void *context)
@@ -136,6 +199,9 @@ int main(void)
 		cmocka_unit_test(each_has_its_own),
 		cmocka_unit_test(who_has_called_longest_ago_makes_room),
 		cmocka_unit_test(a_name_that_is_too_long_is_cut),
+		cmocka_unit_test(a_reader_who_sleeps_is_not_waited_for),
+		cmocka_unit_test(each_name_is_its_own_whatever_it_holds),
+		cmocka_unit_test(sums_stay_whole_whoever_makes_room),
 		cmocka_unit_test(who_looks_meanwhile_sees_whole_rows_and_loses_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
