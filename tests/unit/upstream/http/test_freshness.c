@@ -163,6 +163,7 @@ static void what_has_been_kept_elsewhere_has_aged(void **state)
 	(void)state;
 	expect("Cache-Control: max-age=60\r\nAge: 20\r\n", 40, false);
 	expect("Cache-Control: max-age=60\r\nAge: 60\r\n", 0, false);
+	expect("Cache-Control: max-age=10, s-maxage=60\r\nAge: 20\r\n", 40, true);
 	expect("Cache-Control: max-age=60\r\nAge: 61\r\n", 0, false);
 	expect("Cache-Control: max-age=60\r\nAge: a while\r\n", 60, false); /* 5.1: ignored */
 	expect("Cache-Control: max-age=60\r\nAge: -5\r\n", 60, false);
