@@ -121,7 +121,9 @@ static void a_reader_who_sleeps_is_not_waited_for(void **state)
 static void each_name_is_its_own_whatever_it_holds(void **state)
 {
 	(void)state;
-	static const char *const names[] = { "", "a", "aa", "calls", "\"},{", "\xff", "\xfe", "\x01", "a\n", "\\u0061" };
+	static const char *const names[] = {
+		"", "a", "aa", "calls", "\"},{", "\xff", "\xfe", "\x01", "a\n", "\\u0061"
+	};
 	struct tenants *tenants = tenants_new();
 	for (unsigned turn = 0; turn < 2; turn++)
 		for (unsigned i = 0; i < countof(names); i++)
