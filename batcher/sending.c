@@ -490,8 +490,14 @@ static void serve_with_slot(struct batcher *batcher, struct lane *lane, uint64_t
 		return_slot(batcher, now_us);
 }
 
+/* Whether others have all the slots: asked for what is large, so that it spends nothing of a turn in which it cannot leave. */
+static bool finds_no_slot(const struct batcher *batcher, uint64_t now_us)
+{
+	return waiting_has_others(batcher) && common_free_us(&batcher->common, now_us) > now_us;
+}
+
 /* Whether what the lane sends next is written in this turn. It is a copy of what waits: of all that its caller sent. */
-static bool may_write(const struct batcher *batcher, const struct lane *lane)
+static bool may_write(const struct batcher *batcher, const struct lane *lane, uint64_t now_us)
 {
 	const struct batch *again = TAILQ_FIRST(&lane->again);
 	const struct batch_item *item;
@@ -500,7 +506,9 @@ static bool may_write(const struct batcher *batcher, const struct lane *lane)
 		return true;
 	if (!again)
 		bytes = (item = lane_next(lane)) ? item->call.arguments.len : 0;
-	return bytes < LARGE_BYTES || loop_afford(batcher->loop, LOOP_WRITES, bytes);
+	if (bytes < LARGE_BYTES || finds_no_slot(batcher, now_us))
+		return true;
+	return loop_afford(batcher->loop, LOOP_WRITES, bytes);
 }
 
 void sending_flush(struct batcher *batcher, uint64_t now_us)
@@ -509,7 +517,8 @@ void sending_flush(struct batcher *batcher, uint64_t now_us)
 		waiting_evaluate(batcher, container_of(batcher->looks.root, struct lane, look), now_us);
 	struct lane *lane;
 	do {
-		while ((lane = waiting_next(batcher, now_us)) && may_write(batcher, lane) && take_slot(batcher, now_us))
+		while ((lane = waiting_next(batcher, now_us)) && may_write(batcher, lane, now_us) &&
+		       take_slot(batcher, now_us))
 			serve_with_slot(batcher, lane, now_us);
 	} while (note_overdue(batcher, now_us));
 	if (!lane)

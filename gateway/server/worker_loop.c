@@ -173,9 +173,18 @@ static void sweep_memory(struct worker *worker)
 	loop->sweep_us = more ? clock_now_us() + SWEEP_US : 0;
 }
 
-void worker_turn(struct worker *worker, uint64_t latest_us)
+/* Listeners take turns in being the first: what a turn has room for (loop_afford) would be the first one's always. Each is so
+ * for as many turns as there are kinds of work, which take turns as well. */
+static void serve_seats(struct worker *worker, uint64_t now_us)
 {
 	const struct worker_loop *loop = worker_loop_of(worker);
+	uint64_t first = loop_turn(worker->loop) / LOOP_WORKS;
+	for (size_t i = 0; i < loop->seat_count; i++)
+		http_turn(loop->seats[(first + i) % loop->seat_count].http, now_us);
+}
+
+void worker_turn(struct worker *worker, uint64_t latest_us)
+{
 	uint64_t deadline = next_deadline(worker, loop_now(worker->loop));
 	loop_wait(worker->loop, deadline < latest_us ? deadline : latest_us);
 	uint64_t now_us = loop_now(worker->loop);
@@ -187,8 +196,7 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 	call_groups_turn(worker, now_us); /* with what came home: it leaves in this turn */
 	lists_serve(worker);              /* before those that come now */
 	turns_serve(worker);
-	for (size_t i = 0; i < loop->seat_count; i++)
-		http_turn(loop->seats[i].http, now_us);
+	serve_seats(worker, now_us);
 	if (worker->tier)
 		tier_tick(worker->tier, now_us);
 	if (worker->tracking)

@@ -4,6 +4,7 @@ others go between them."""
 import json
 import signal
 import socket
+import threading
 
 import pytest
 
@@ -164,6 +165,33 @@ def test_large_replies_begin_one_a_turn(gateway, provider, clients):
     assert turns_of(gateway) - before >= count
     for client in clients:
         assert client.reply().body == text
+
+
+def test_a_listener_is_not_kept_waiting_by_anothers_large_replies(gateway, provider, clients):
+    """Of which there is always one more to begin; the page of metrics is a large reply, too."""
+    text = b'"' + b"x" * 3_000_000 + b'"'
+    provider.behaviour = lambda delivery, wire: wire.answer(b'{"jsonrpc":"2.0","id":%d,"result":%s}' % (delivery.calls[0]["id"], text))
+    assert gateway.call("cached", {"n": 1}).status == 200
+    over = threading.Event()
+
+    def read(client):
+        client.send(request_bytes("POST", "/v1/tools/cached", b'{"n":1}') * 1000)
+        while not over.is_set() and client.socket.recv(1 << 22):
+            pass
+
+    clients.extend(gateway.connect() for _ in range(40))
+    readers = [threading.Thread(target=read, args=(client,)) for client in clients]
+    for reader in readers:
+        reader.start()
+    try:
+        for client in clients:
+            client.socket.recv(1, socket.MSG_PEEK)
+        page = gateway.get("/metrics", "admin")
+        assert page.status == 200 and len(page.body) >= 65536
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
 
 
 def test_small_ones_together_are_not_put_aside(gateway, clients):

@@ -35,6 +35,7 @@ static void make_with(size_t slots, size_t queue_items, const struct rate *rate)
 	policy.mode = BATCH_OFF;
 	policy.concurrency = slots;
 	policy.queue_items = queue_items;
+	policy.queue_bytes = 1 << 30;
 	several = (struct several){ .limits = common_limits_new(), .pauses = pauses_new() };
 	struct world *first = &several.worlds[0];
 	assert_non_null(several.limits);
@@ -124,6 +125,30 @@ static void slots_and_queue_are_one_for_all(void **state)
 		fake_finish(fake_nth(0));
 		turn(1);
 		assert_int_equal(fake_under_way(), left > 2 ? 2 : left - 1);
+	}
+	end();
+}
+
+/* A large request takes nothing of a turn in which it cannot leave. */
+static void what_finds_no_slot_spends_nothing_of_the_turn(void **state)
+{
+	(void)state;
+	static char large[LOOP_HEAVY_BYTES];
+	begin(1, 3);
+	assert_int_equal(add(0), OUTCOME_OK);
+	turn(1);
+	struct probe *probe = &several.probes[several.used++];
+	call_init(&several.worlds[1], probe, 1);
+	probe->item.call.arguments = (struct slice){ large, sizeof large };
+	assert_int_equal(call_add(probe), OUTCOME_OK);
+	turn(1);
+	assert_int_equal(fake_under_way(), 1);
+	assert_true(loop_afford(several.worlds[0].loop, LOOP_REPLIES, LOOP_HEAVY_BYTES));
+	for (size_t left = 2; left > 0; left--) {
+		fake_finish(fake_nth(0));
+		turn(1);
+		turn(1);
+		assert_int_equal(fake_under_way(), left - 1);
 	}
 	end();
 }
@@ -509,6 +534,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(slots_and_queue_are_one_for_all),
+		cmocka_unit_test(what_finds_no_slot_spends_nothing_of_the_turn),
 		cmocka_unit_test(a_rate_is_one_for_all_and_nobody_starves),
 		cmocka_unit_test(how_long_one_waits_for_a_rate_is_known_over_all),
 		cmocka_unit_test(they_take_turns),
