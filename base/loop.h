@@ -95,8 +95,8 @@ uint64_t loop_turn(const struct loop *loop);
 void loop_spend(struct loop *loop, size_t bytes);
 /* Whether it is enough for this turn. */
 bool loop_spent(const struct loop *loop);
-/* LOOP_HEAVY_BYTES: see loop_afford */
-enum { LOOP_TURN_BYTES = 512 * 1024, LOOP_HEAVY_BYTES = 512 * 1024 };
+/* LOOP_LARGE_BYTES, LOOP_HEAVY_BYTES: see loop_afford */
+enum { LOOP_TURN_BYTES = 512 * 1024, LOOP_LARGE_BYTES = 64 * 1024, LOOP_HEAVY_BYTES = 512 * 1024 };
 
 /* What is done with large pieces, each of them at once, beside reading. */
 enum loop_work {
@@ -107,7 +107,8 @@ enum loop_work {
 };
 /* Before a large piece of so many bytes is done. True: do it, its bytes are spent. False: ask again in the next turn, which
  * comes at once. In a turn each kind of work has LOOP_TURN_BYTES, with one piece beyond that; of pieces of
- * LOOP_HEAVY_BYTES or more all kinds have one together, in turns. Whoever is to be quick has small ones, and does not ask. */
+ * LOOP_HEAVY_BYTES or more all kinds have one together, in turns. What is smaller than LOOP_LARGE_BYTES is done at once:
+ * nobody asks. */
 bool loop_afford(struct loop *loop, enum loop_work work, size_t bytes) MUST_CHECK;
 
 /* Make a loop_wait of another thread return soon. Coalesced: many wakes are one. What the waker did before the call

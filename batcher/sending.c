@@ -5,10 +5,6 @@
 
 #include "batcher/batcher_private.h"
 
-enum {
-	LARGE_BYTES = 64 * 1024
-}; /* arguments of a call, from which on the turn is asked whether it has room for them */
-
 static const struct upstream_events events = { .answered = sending_answered,
 					       .refused = refused_call,
 					       .doubted = refused_doubted,
@@ -502,11 +498,11 @@ static bool may_write(const struct batcher *batcher, const struct lane *lane, ui
 	const struct batch *again = TAILQ_FIRST(&lane->again);
 	const struct batch_item *item;
 	size_t bytes = again ? again->bytes : lane->bytes;
-	if (bytes < LARGE_BYTES)
+	if (bytes < LOOP_LARGE_BYTES)
 		return true;
 	if (!again)
 		bytes = (item = lane_next(lane)) ? item->call.arguments.len : 0;
-	if (bytes < LARGE_BYTES || finds_no_slot(batcher, now_us))
+	if (bytes < LOOP_LARGE_BYTES || finds_no_slot(batcher, now_us))
 		return true;
 	return loop_afford(batcher->loop, LOOP_WRITES, bytes);
 }

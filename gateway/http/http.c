@@ -18,7 +18,6 @@
 enum {
 	KEPT_BODY_BYTES = 16384, /* body memory a recycled request keeps */
 	KEPT_REQUESTS = 256,     /* recycled requests kept */
-	LARGE_BYTES = 65536,     /* of a body, or a reply: the turn is asked whether it has room for it */
 	FIRST_BODY_BYTES = 4096, /* of a body that has only been announced, what is made room for */
 };
 
@@ -269,7 +268,8 @@ static bool waits_to_grow(struct http *http, const struct http_request *http_req
 {
 	const struct buf *body = &http_request->request.body;
 	size_t before = body->store ? body->store->len : 0, wanted = body->len + more;
-	if (before < LARGE_BYTES || wanted <= before || wanted > body->max || http_request->overflown || http->refusing)
+	if (before < LOOP_LARGE_BYTES || wanted <= before || wanted > body->max || http_request->overflown ||
+	    http->refusing)
 		return false;
 	return !loop_afford(http->loop, LOOP_MOVES, grown_room(body, wanted));
 }
@@ -329,7 +329,7 @@ void http_request_suspend(struct http_request *http_request)
  * enough of them. */
 static bool waits_to_begin(struct http *http, const struct http_request *http_request)
 {
-	return http_request->reply_bytes >= LARGE_BYTES && http_request->state == STATE_ANSWERED &&
+	return http_request->reply_bytes >= LOOP_LARGE_BYTES && http_request->state == STATE_ANSWERED &&
 	       !http_request->streaming && !http->refusing &&
 	       !loop_afford(http->loop, LOOP_REPLIES, (size_t)http_request->reply_bytes);
 }
