@@ -119,10 +119,16 @@ void loop_rewatch(struct loop *loop, struct loop_watch *watch, uint32_t events)
 void loop_unwatch(struct loop *loop, struct loop_watch *watch)
 {
 	assert_owner(&loop->owner);
+	if (watch->fd >= 0) /* EBADF, ENOENT: closed already, which took it out of the epoll set */
+		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+	loop_forget(loop, watch);
+}
+
+void loop_forget(struct loop *loop, struct loop_watch *watch)
+{
+	assert_owner(&loop->owner);
 	if (watch->fd < 0)
 		return;
-	/* EBADF, ENOENT: closed by its library already, which took it out of the epoll set */
-	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
 	watch->fd = -1;
 	assert(loop->watches > 1);
 	loop->watches--;

@@ -17,7 +17,7 @@
 
 struct loop;
 
-/* A descriptor somebody listens to. Embedded in its owner; alive until loop_unwatch. */
+/* A descriptor somebody listens to. Embedded in its owner; alive until loop_unwatch or loop_forget. */
 struct loop_watch {
 	void (*ready)(struct loop_watch *watch, uint32_t events); /* EPOLL* bits; may unwatch itself and others */
 	int fd;                                                   /* -1: not watched */
@@ -48,8 +48,10 @@ bool loop_watch(struct loop *loop, struct loop_watch *watch, int fd, uint32_t ev
 /* Change what is listened for. A descriptor that has been closed meanwhile is not an error. */
 void loop_rewatch(struct loop *loop, struct loop_watch *watch, uint32_t events);
 /* Listen no more; an event of this turn that has not been dispatched yet is dropped. Allowed if not watched,
- * or if the descriptor has been closed already. */
+ * or if the descriptor has been closed already and nobody can have opened another since. */
 void loop_unwatch(struct loop *loop, struct loop_watch *watch);
+/* Likewise, of a descriptor that has been closed. It is not touched: its number may be another's now. */
+void loop_forget(struct loop *loop, struct loop_watch *watch);
 
 /* Arm or move. Never fails: the heap's room is reserved by loop_timers_reserve. */
 void loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_us);

@@ -40,18 +40,22 @@ static struct socket_watch *find_watch(const struct transport *transport, int fd
 	return (size_t)fd < transport->watch_room ? transport->watches[fd] : NULL;
 }
 
-static void drop_watch(struct socket_watch *watch)
+/* Of a descriptor that is open, or closed: then it is not touched. */
+static void drop_watch(struct socket_watch *watch, bool is_open)
 {
 	if (!watch)
 		return;
 	watch->transport->watches[watch->watch.fd] = NULL;
-	loop_unwatch(watch->transport->loop, &watch->watch);
+	if (is_open)
+		loop_unwatch(watch->transport->loop, &watch->watch);
+	else
+		loop_forget(watch->transport->loop, &watch->watch);
 	free(watch);
 }
 
 void transport_unwatch(struct transport *transport, int fd)
 {
-	drop_watch(find_watch(transport, fd));
+	drop_watch(find_watch(transport, fd), true);
 }
 
 /* NULL: nobody's any more. */
@@ -68,7 +72,7 @@ static struct transfer *transfer_of(CURL *easy)
 static void end_kept(struct socket_watch *watch)
 {
 	shutdown(watch->watch.fd, SHUT_RDWR);
-	drop_watch(watch);
+	drop_watch(watch, true);
 }
 
 static void socket_ready(struct loop_watch *watch, uint32_t events)
@@ -147,7 +151,7 @@ static long version_of(const struct transfer *transfer)
 
 /*
  * curl takes it off. It tells of the end of what a transfer was connected by, and keeps that perhaps; not of what it
- * gives up while it connects (see above). A connection of HTTP/2 may speak up when nobody has asked (pings, a farewell),
+ * gives up while it connects, which it has closed by then (see connections.c). A connection of HTTP/2 may speak up when nobody has asked (pings, a farewell),
  * and each answer names the stream it belongs to: there is nothing to fear, and curl listens before it uses it again.
  */
 static void take_off(CURL *easy, struct socket_watch *watch)
@@ -161,8 +165,8 @@ static void take_off(CURL *easy, struct socket_watch *watch)
 		watch->events = EPOLLIN;
 		watch->kept = true;
 		transfer->kept_fd = watch->watch.fd;
-	} else {
-		drop_watch(watch);
+	} else if (watch) {
+		drop_watch(watch, !transfer || connections_has_open(transfer, watch->watch.fd));
 	}
 }
 
@@ -327,7 +331,7 @@ void transport_free(struct transport *transport)
 	if (transport->share)
 		curl_share_cleanup(transport->share);
 	for (size_t i = 0; i < transport->watch_room; i++)
-		drop_watch(transport->watches[i]);
+		drop_watch(transport->watches[i], true);
 	free(transport->watches);
 	loop_disarm(transport->loop, &transport->timer);
 	loop_disarm(transport->loop, &transport->names.timer);

@@ -61,6 +61,8 @@ void connections_let_go(struct transfer *transfer);
 void connections_note_answered(struct connections *connections, bool alone);
 /* Look which of the sockets opened for a transfer curl has closed without a word. */
 void connections_check_opened(struct transfer *transfer);
+/* Whether it is still the socket that curl told of. */
+bool connections_has_open(const struct transfer *transfer, int fd);
 void connections_show_lookups(const struct connections *connections, int by);
 /* curl's callbacks: context is the struct handle, the struct connections. */
 curl_socket_t connections_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address);

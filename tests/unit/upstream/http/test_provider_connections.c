@@ -8,8 +8,11 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/resolve.h"
@@ -50,6 +53,102 @@ static void end_resolvers(void)
 		usleep(1000);
 	assert_int_equal(proc_threads("resolver"), 0);
 	atomic_store(&resolver_free, false);
+}
+
+/* --- a thread that opens something at the very moment a descriptor is closed: it gets the same number --- */
+
+int close(int fd);
+
+static struct {
+	struct loop *loop; /* of who listens to what is opened; NULL: nothing is */
+	struct loop_watch watch;
+	int fd; /* what is opened */
+	bool heard;
+} successor;
+
+static void successor_ready(struct loop_watch *watch, uint32_t ready)
+{
+	(void)watch;
+	(void)ready;
+	successor.heard = true;
+}
+
+static bool is_connecting(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t bytes = sizeof peer;
+	int type = 0;
+	socklen_t type_bytes = sizeof type;
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_bytes) == 0 &&
+	       getpeername(fd, (struct sockaddr *)&peer, &bytes) < 0;
+}
+
+/* As getaddrinfo above: libcurl's too. */
+int close(int fd)
+{
+	static int (*real)(int);
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "close");
+	bool gives_way = successor.loop && is_connecting(fd);
+	int result = real(fd);
+	if (gives_way) {
+		assert_int_equal(fcntl(successor.fd, F_DUPFD_CLOEXEC, fd), fd);
+		assert_true(loop_watch(successor.loop, &successor.watch, fd, EPOLLIN));
+		successor.loop = NULL;
+	}
+	return result;
+}
+
+/* A port at which connections are neither taken nor refused: `held` fill the line of who waits there. */
+static unsigned deaf_port(int held[3])
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t bytes = sizeof address;
+	held[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(held[0], (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(listen(held[0], 0), 0);
+	assert_int_equal(getsockname(held[0], (struct sockaddr *)&address, &bytes), 0);
+	for (int i = 1; i < 3; i++) {
+		held[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		connect(held[i], (struct sockaddr *)&address, sizeof address);
+	}
+	return ntohs(address.sin_port);
+}
+
+/*
+ * curl closes what it gives up while it connects without a word, and says afterwards that it need not be listened to
+ * any more. By then its number may be another thread's; to take it off the loop would be to take off that one's.
+ */
+static void what_curl_closes_by_itself_is_not_touched_again(void **state)
+{
+	(void)state;
+	struct world world;
+	struct completion completion = { 0 };
+	int held[3], pair[2];
+	assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+	world_init(&world, &dialect_jsonrpc);
+	add_endpoint(&world, deaf_port(held));
+	world_open(&world);
+	send_many(&world, &completion, 1, true, PATIENCE_US);
+	for (int i = 0; i < 5; i++)
+		turn(&world);
+	successor.watch = (struct loop_watch){ .ready = successor_ready, .fd = -1 };
+	successor.fd = pair[0];
+	successor.heard = false;
+	successor.loop = world.loop;
+	upstream_abort(completion.exchange);
+	assert_null(successor.loop); /* the socket has been closed */
+	assert_int_equal(write(pair[1], "x", 1), 1);
+	turn(&world);
+	assert_true(successor.heard);
+	int fd = successor.watch.fd;
+	loop_unwatch(world.loop, &successor.watch);
+	close(fd);
+	close(pair[0]);
+	close(pair[1]);
+	for (int i = 0; i < 3; i++)
+		close(held[i]);
+	world_fini(&world);
 }
 
 static void a_connection_is_kept_and_used_again(void **state)
@@ -340,6 +439,7 @@ int main(void)
 		cmocka_unit_test(waiting_for_the_pool_in_vain_means_nothing_was_sent),
 		cmocka_unit_test(min_idle_connections_are_used_past_their_time_by_what_may_be_repeated),
 		cmocka_unit_test(kept_connections_outlive_their_upstream),
+		cmocka_unit_test(what_curl_closes_by_itself_is_not_touched_again),
 	};
 	return run_with_upstream("upstream", tests, countof(tests));
 }
