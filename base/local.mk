@@ -30,7 +30,7 @@ libbase_a_SOURCES = \
 	base/mcp.c base/mcp.h \
 	base/outcome.c base/outcome.h \
 	base/owner.c base/owner.h \
-	base/random.h \
+	base/random.c base/random.h \
 	base/resolve.c base/resolve.h \
 	base/service.c base/service.h \
 	base/spin_bit.h \

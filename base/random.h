@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * random.h: numbers that look random, none of them secret: for pauses that are not to end together, choices, ids, loads and
- * providers that are made up. A sequence is the same in every run and on every machine for the same state, which rand()'s
+ * random.h: numbers that look random, for pauses that are not to end together, choices, ids, loads and providers that are
+ * made up: none of them secret. And what nobody can guess, to begin with. A sequence is the same in every run and on every machine for the same state, which rand()'s
  * is not. Whoever has a state owns it, on one thread.
  */
 #ifndef JITNEY_BASE_RANDOM_H
 #define JITNEY_BASE_RANDOM_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "base/compiler.h"
+
+/* At most 256 bytes that nobody can guess. Early in the machine's life it waits until there are any. False: the system
+ * gives none, and there must be no secret. Any thread. */
+bool random_secret(void *to, size_t bytes) MUST_CHECK;
+/* A number to begin with, such as a table's against keys that are made to collide: as above, but where the system has none
+ * yet it is taken from the time and from where `owner` lies. It never waits. Any thread. */
+uint64_t random_fresh(const void *owner);
 
 #define RANDOM_STEP UINT64_C(0x9e3779b97f4a7c15)
 
@@ -49,7 +60,7 @@ static inline uint64_t random_id(uint64_t *state)
 	return random_mix(*state += RANDOM_STEP);
 }
 
-/* Ids that strangers see: the same, and without the key none tells of others. Both from getrandom. */
+/* Ids that strangers see: the same, and without the key none tells of others. Both from random_secret. */
 struct random_ids {
 	uint64_t state, key;
 };

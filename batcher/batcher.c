@@ -13,8 +13,8 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
+#include "base/random.h"
 #include "batcher/batcher_private.h"
 
 /* Calls sent again in the search for one failing call: twice as many as the batch has, and once those that are
@@ -130,8 +130,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	batcher->of_many = settings->parts > 1;
 	batcher->loop = loop;
 	batcher->meter = meter;
-	if (getrandom(&batcher->seed, sizeof batcher->seed, GRND_NONBLOCK) != sizeof batcher->seed)
-		batcher->seed = (uint64_t)(uintptr_t)batcher ^ clock_now_us(); /* early boot: better than nothing */
+	batcher->seed = random_fresh(batcher);
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
 		for (size_t band = 0; band < BAND_COUNT; band++)
 			run_queue_init(&batcher->classes[i].ready[band], batcher->seed);

@@ -6,8 +6,9 @@
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <xxhash.h>
+
+#include "base/random.h"
 
 enum { LENGTH_BYTES = 4, SECRET_BYTES = 192, BUFFER_KEPT_BYTES = 64 * 1024 };
 
@@ -43,7 +44,7 @@ static bool prepare_locked(void)
 {
 	if (shared.sha256)
 		return true;
-	if (getrandom(shared.secret, sizeof shared.secret, 0) != (ssize_t)sizeof shared.secret)
+	if (!random_secret(shared.secret, sizeof shared.secret))
 		return false;
 	shared.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 	return shared.sha256 != NULL;

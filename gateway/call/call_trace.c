@@ -6,7 +6,6 @@
 #include "gateway/call/call_trace.h"
 
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/random.h"
 #include "base/utf8.h"
@@ -39,7 +38,7 @@ struct trace_book {
 struct trace_book *trace_book_new(struct exporter *exporter, size_t tools)
 {
 	struct trace_book *book = calloc(1, sizeof *book + tools * sizeof book->slow[0]);
-	if (!book || getrandom(&book->ids, sizeof book->ids, 0) < 0) {
+	if (!book || !random_secret(&book->ids, sizeof book->ids)) {
 		free(book);
 		return NULL;
 	}

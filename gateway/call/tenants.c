@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/random.h>
 
 #include "base/hash_table.h"
+#include "base/random.h"
 #include "base/spin_bit.h"
 
 enum { COPIED_AT_ONCE = 16 };
@@ -36,8 +36,7 @@ struct tenants *tenants_new(void)
 	struct tenants *tenants = calloc(1, sizeof *tenants);
 	if (!tenants)
 		return NULL;
-	if (getrandom(&tenants->seed, sizeof tenants->seed, GRND_NONBLOCK) != sizeof tenants->seed)
-		tenants->seed = (uintptr_t)tenants;
+	tenants->seed = random_fresh(tenants);
 	spin_bit_init(&tenants->bit);
 	table_init(&tenants->table);
 	TAILQ_INIT(&tenants->used);

@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -501,8 +500,8 @@ static struct http *http_new(const struct http_settings *settings, struct http_s
 	TAILQ_INIT(&http->resume);
 	TAILQ_INIT(&http->lingering);
 	TAILQ_INIT(&http->recycled);
-	if (getrandom(&http->ids, sizeof http->ids, 0) != sizeof http->ids)
-		http->ids = (struct random_ids){ clock_wall_us(), (uint64_t)(uintptr_t)http };
+	if (!random_secret(&http->ids, sizeof http->ids))
+		http->ids = (struct random_ids){ random_fresh(http), random_fresh(&http->ids) };
 	return http;
 }
 

@@ -3,9 +3,10 @@
 #include "gateway/tools/name_map.h"
 
 #include <stdlib.h>
-#include <sys/random.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+#include "base/random.h"
 
 enum { FIRST_SIZE = 16 };
 
@@ -16,9 +17,7 @@ struct name_place {
 
 void name_map_init(struct name_map *map)
 {
-	*map = (struct name_map){ .seed = (uintptr_t)map };
-	if (getrandom(&map->seed, sizeof map->seed, GRND_NONBLOCK) < 0)
-		map->seed ^= (uintptr_t)&name_map_init; /* early in the machine's life: where things lie has to do */
+	*map = (struct name_map){ .seed = random_fresh(map) };
 }
 
 void name_map_fini(struct name_map *map)

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
+#include "base/random.h"
 #include "gateway/trace/reporter.h"
 #include "gateway/trace/tracer.h"
 
@@ -29,7 +29,7 @@ struct exporter *exporter_new(struct metrics *metrics)
 {
 	unsigned long long instance[2];
 	struct exporter *exporter = calloc(1, sizeof *exporter);
-	if (!exporter || getrandom(instance, sizeof instance, 0) < 0)
+	if (!exporter || !random_secret(instance, sizeof instance))
 		goto fail;
 	snprintf(exporter->instance, sizeof exporter->instance, "%016llx%016llx", instance[0], instance[1]);
 	if (!tracer_init(&exporter->tracer, exporter->instance))

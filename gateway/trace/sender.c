@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/crash.h"
@@ -29,7 +28,7 @@ bool sender_init(struct sender *sender, const struct signal *signal, void *(*run
 {
 	uint64_t seed;
 	*sender = (struct sender){ .signal = signal, .run = run, .job = job };
-	if (getrandom(&seed, sizeof seed, 0) < 0)
+	if (!random_secret(&seed, sizeof seed))
 		return false;
 	sender->random = random_seeded(seed);
 	pthread_mutex_init(&sender->mutex, NULL);

@@ -6,9 +6,9 @@
 #include "gateway/trace/tracer.h"
 
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/random.h"
 
 enum { REQUEST_CALLS = 512, REQUEST_BYTES_MAX = 16 << 20 };
 #define GATHER_US CLOCK_US_PER_S /* how long calls are gathered for a request */
@@ -108,7 +108,7 @@ bool tracer_init(struct tracer *tracer, const char *instance)
 	TAILQ_INIT(&tracer->queue);
 	tracer->queued = 0;
 	tracer->otlp = (struct otlp){ .instance = instance };
-	return getrandom(&tracer->otlp.seed, sizeof tracer->otlp.seed, 0) >= 0 &&
+	return random_secret(&tracer->otlp.seed, sizeof tracer->otlp.seed) &&
 	       sender_init(&tracer->sender, &traces, run_tracer, tracer);
 }
 

@@ -5,7 +5,7 @@
  */
 #include "upstream/process/call_ids.h"
 
-#include <sys/random.h>
+#include "base/random.h"
 
 enum { ROUNDS = 6, HALF_BITS = CALL_IDS_BITS / 2 };
 #define HALF_MASK ((UINT64_C(1) << HALF_BITS) - 1)
@@ -14,7 +14,7 @@ enum { ROUNDS = 6, HALF_BITS = CALL_IDS_BITS / 2 };
 bool call_ids_init(struct call_ids *ids)
 {
 	ids->given = 0;
-	return getrandom(&ids->key, sizeof ids->key, 0) == (ssize_t)sizeof ids->key;
+	return random_secret(&ids->key, sizeof ids->key);
 }
 
 /* Half a number, mixed with the key: the finish of MurmurHash3, twice. */

@@ -6,7 +6,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/log.h"
 #include "base/random.h"
@@ -554,8 +553,7 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 	pool->list = LOOP_TIMER_INIT(pool_on_list);
 	TAILQ_INIT(&pool->members);
 	TAILQ_INIT(&pool->waiting);
-	if (getrandom(&pool->random, sizeof pool->random, GRND_NONBLOCK) != sizeof pool->random)
-		pool->random = clock_now_us();
+	pool->random = random_fresh(pool);
 	assert(pool->own->min <= pool->own->max && pool->own->calls > 0);
 	loop_arm(loop, &pool->timer, 0); /* with the first turn */
 	show_pool(pool);
