@@ -313,6 +313,12 @@ bool loop_afford(struct loop *loop, enum loop_work work, size_t bytes)
 	return true;
 }
 
+size_t loop_afforded(const struct loop *loop, enum loop_work work)
+{
+	assert_owner(&loop->owner);
+	return loop->afforded[work];
+}
+
 static void read_worked(struct loop *loop, uint64_t now_us)
 {
 	loop->worked_us = clock_thread_us();

@@ -112,6 +112,8 @@ enum loop_work {
  * LOOP_HEAVY_BYTES or more all kinds have one together, in turns. What is smaller than LOOP_LARGE_BYTES is done at once:
  * nobody asks. */
 bool loop_afford(struct loop *loop, enum loop_work work, size_t bytes) MUST_CHECK;
+/* Bytes of it that were afforded in this turn. */
+size_t loop_afforded(const struct loop *loop, enum loop_work work);
 
 /* Make a loop_wait of another thread return soon. Coalesced: many wakes are one. What the waker did before the call
  * is visible after that loop_wait, so look at mailboxes and flags there. Any thread, signal handlers too. */

@@ -113,6 +113,7 @@ unit_gateway = \
 	tests/unit/gateway/call/test_calls \
 	tests/unit/gateway/call/test_await_lists \
 	tests/unit/gateway/call/test_calls_grace \
+	tests/unit/gateway/call/test_calls_large \
 	tests/unit/gateway/call/test_calls_purged \
 	tests/unit/gateway/call/test_calls_put_off \
 	tests/unit/gateway/call/test_calls_random \
@@ -248,6 +249,7 @@ tests_unit_gateway_call_test_calls_SOURCES = tests/unit/gateway/call/test_calls.
 tests_unit_gateway_call_test_await_lists_SOURCES = tests/unit/gateway/call/test_await_lists.c $(gateway_world)
 tests_unit_gateway_call_test_calls_purged_SOURCES = tests/unit/gateway/call/test_calls_purged.c $(gateway_world)
 tests_unit_gateway_call_test_calls_put_off_SOURCES = tests/unit/gateway/call/test_calls_put_off.c $(gateway_world)
+tests_unit_gateway_call_test_calls_large_SOURCES = tests/unit/gateway/call/test_calls_large.c $(gateway_world)
 tests_unit_gateway_call_test_calls_grace_SOURCES = tests/unit/gateway/call/test_calls_grace.c $(gateway_world)
 tests_unit_gateway_call_test_hit_path_SOURCES = tests/unit/gateway/call/test_hit_path.c $(gateway_world)
 tests_unit_gateway_tools_test_list_store_SOURCES = tests/unit/gateway/tools/test_list_store.c $(gateway_world)

@@ -542,16 +542,30 @@ void dispatch_cancel(struct dispatch *dispatch, struct call *call)
 
 /* ---------------------------------------------------------------- the turn */
 
+/* Large requests have so many bytes a turn, all upstreams' together (loop_afford): who has written some lets those behind him
+ * go first in the next one, or he would have all of it for as long as he has more. */
+static void tick_provider(struct dispatch *dispatch, struct provider *provider, uint64_t now_us)
+{
+	struct loop *loop = dispatch->worker->loop;
+	if (!provider->changed && batcher_deadline(provider->batcher) > now_us)
+		return;
+	size_t written = loop_afforded(loop, LOOP_WRITES);
+	provider->changed = false;
+	batcher_tick(provider->batcher, now_us);
+	if (loop_afforded(loop, LOOP_WRITES) != written)
+		dispatch->first = TAILQ_NEXT(provider, next);
+}
+
 void dispatch_tick(struct dispatch *dispatch, uint64_t now_us)
 {
 	assert_owner(worker_owner(dispatch->worker));
-	struct provider *provider, *after;
+	struct provider *first = dispatch->first, *provider, *after;
+	for (provider = first; provider; provider = TAILQ_NEXT(provider, next))
+		tick_provider(dispatch, provider, now_us);
+	for (provider = TAILQ_FIRST(&dispatch->providers); provider != first; provider = TAILQ_NEXT(provider, next))
+		tick_provider(dispatch, provider, now_us);
 	for (provider = TAILQ_FIRST(&dispatch->providers); provider; provider = after) {
 		after = TAILQ_NEXT(provider, next);
-		if (provider->changed || batcher_deadline(provider->batcher) <= now_us) {
-			provider->changed = false;
-			batcher_tick(provider->batcher, now_us);
-		}
 		provider_close_if_over(provider);
 	}
 }

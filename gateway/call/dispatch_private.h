@@ -87,9 +87,11 @@ TAILQ_HEAD(providers, provider);
 struct dispatch {
 	struct worker *worker;
 	struct flights *flights;
-	struct providers providers; /* the open ones */
-	struct fetches under_way;   /* all there are, the oldest first */
-	struct fetches looking;     /* in the tier behind memory */
+	struct providers providers; /* the open ones, by when they were opened */
+	struct provider
+		*first; /* who is served first: the one behind who wrote large requests last; NULL: the first of all */
+	struct fetches under_way; /* all there are, the oldest first */
+	struct fetches looking;   /* in the tier behind memory */
 	struct fetches recycled;
 	size_t recycled_count;
 	size_t busy;

@@ -119,6 +119,8 @@ void provider_close(struct provider *provider)
 {
 	assert(provider->fetches == 0);
 	show_gone(provider, true);
+	if (provider->dispatch->first == provider)
+		provider->dispatch->first = TAILQ_NEXT(provider, next);
 	TAILQ_REMOVE(&provider->dispatch->providers, provider, next);
 	batcher_free(provider->batcher);
 	provider->batcher = NULL;

@@ -141,6 +141,11 @@ int64_t gateway_metric(const struct gateway_world *world, enum metric metric, si
 
 /* --- callers --- */
 
+static struct slice arguments_of(const struct ask *ask)
+{
+	return slice_of(ask->text ? ask->text : ask->arguments);
+}
+
 static void note_end(struct ask *ask)
 {
 	struct call *call = ask->call;
@@ -151,7 +156,7 @@ static void note_end(struct ask *ask)
 	ask->stored = call->stored;
 	ask->facts = call->facts;
 	ask->has_entry = call->entry != NULL;
-	ask->own = slice_equal(answer_body(call->answer), slice_of(ask->arguments));
+	ask->own = slice_equal(answer_body(call->answer), arguments_of(ask));
 	ask->call = NULL;
 	call_free(call);
 }
@@ -182,7 +187,7 @@ bool ask_send(struct gateway_world *world, struct ask *ask)
 	call->tool = catalogue_tool(call->catalogue, slice_of(ask->tool));
 	assert(call->tool);
 	call->caller = &ask->caller;
-	call->arguments = slice_of(ask->arguments);
+	call->arguments = arguments_of(ask);
 	call->done = call_done;
 	call->context = ask;
 	if (call_look_up(call)) {

@@ -48,6 +48,7 @@ struct ask {
 	const char *tool;
 	struct caller caller;
 	char arguments[32];
+	const char *text;  /* instead of them, of any length; NULL: none */
 	struct call *call; /* NULL: ended or cancelled */
 	unsigned ended;
 	enum outcome outcome;
