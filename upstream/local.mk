@@ -45,7 +45,7 @@ libupstream_a_SOURCES = \
 	upstream/http/connections.c \
 	upstream/http/verdicts.c upstream/http/verdicts.h \
 	upstream/http/version.c \
-	upstream/http/transport.c upstream/http/transport.h upstream/http/transport_private.h \
+	upstream/http/sockets.c upstream/http/transport.c upstream/http/transport.h upstream/http/transport_private.h \
 	upstream/mcp/call_messages.c \
 	upstream/mcp/control.c upstream/mcp/control.h upstream/mcp/control_private.h \
 	upstream/mcp/farewell.c \

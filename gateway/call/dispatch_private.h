@@ -88,10 +88,9 @@ struct dispatch {
 	struct worker *worker;
 	struct flights *flights;
 	struct providers providers; /* the open ones, by when they were opened */
-	struct provider
-		*first; /* who is served first: the one behind who wrote large requests last; NULL: the first of all */
-	struct fetches under_way; /* all there are, the oldest first */
-	struct fetches looking;   /* in the tier behind memory */
+	struct provider *first;     /* who goes first: behind who wrote large requests last; NULL: the list's first */
+	struct fetches under_way;   /* all there are, the oldest first */
+	struct fetches looking;     /* in the tier behind memory */
 	struct fetches recycled;
 	size_t recycled_count;
 	size_t busy;

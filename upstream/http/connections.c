@@ -169,7 +169,7 @@ curl_socket_t connections_open_socket(void *context, curlsocktype purpose, struc
 int connections_close_socket(void *context, curl_socket_t fd)
 {
 	struct connections *connections = context;
-	transport_unwatch(connections->transport, fd);
+	sockets_unwatch(connections->transport, fd);
 	struct transfer *transfer;
 	TAILQ_FOREACH (transfer, &connections->transfers, sibling)
 		for (unsigned i = transfer->opened_count; i-- > 0;)

@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <curl/curl.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "upstream/http/lookup.h"
 #include "upstream/http/transport_private.h"
@@ -22,44 +21,7 @@ enum {
 	CONNECTION_LIFETIME_S = 300 /* then its certificate and address are looked at anew */
 };
 
-/*
- * A descriptor of curl's on the loop. curl takes it off when an answer is whole and puts it back with the next request;
- * a connection that is kept stays on the loop instead (two system calls saved for each exchange), until it speaks up
- * out of turn or is closed. Nobody has asked it anything: what it says would be read as the answer to the next request,
- * and that one's answer as the answer to the one after. So it is shut down, whatever it says.
- */
-struct socket_watch {
-	struct loop_watch watch;
-	struct transport *transport;
-	uint32_t events; /* listened for */
-	bool kept;       /* curl does not want to hear of it now */
-};
-
-static struct socket_watch *find_watch(const struct transport *transport, int fd)
-{
-	return (size_t)fd < transport->watch_room ? transport->watches[fd] : NULL;
-}
-
-/* Of a descriptor that is open, or closed: then it is not touched. */
-static void drop_watch(struct socket_watch *watch, bool is_open)
-{
-	if (!watch)
-		return;
-	watch->transport->watches[watch->watch.fd] = NULL;
-	if (is_open)
-		loop_unwatch(watch->transport->loop, &watch->watch);
-	else
-		loop_forget(watch->transport->loop, &watch->watch);
-	free(watch);
-}
-
-void transport_unwatch(struct transport *transport, int fd)
-{
-	drop_watch(find_watch(transport, fd), true);
-}
-
-/* NULL: nobody's any more. */
-static struct transfer *transfer_of(CURL *easy)
+struct transfer *transport_transfer_of(CURL *easy)
 {
 	struct handle *handle = NULL;
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&handle);
@@ -68,127 +30,13 @@ static struct transfer *transfer_of(CURL *easy)
 
 /* --- curl's wishes --- */
 
-/* curl looks for an end before it uses a connection again, not for bytes: this makes one. */
-static void end_kept(struct socket_watch *watch)
-{
-	shutdown(watch->watch.fd, SHUT_RDWR);
-	drop_watch(watch, true);
-}
-
-static void socket_ready(struct loop_watch *watch, uint32_t events)
-{
-	struct socket_watch *socket_watch = container_of(watch, struct socket_watch, watch);
-	int mask = 0, running;
-	if (socket_watch->kept) {
-		end_kept(socket_watch);
-		return;
-	}
-	if ((events & EPOLLIN) && (loop_spent(socket_watch->transport->loop) || socket_watch->transport->due))
-		return; /* it stays readable: the next turn reads on */
-	if (events & (EPOLLIN | EPOLLRDHUP))
-		mask |= CURL_CSELECT_IN;
-	if (events & EPOLLOUT)
-		mask |= CURL_CSELECT_OUT;
-	if (events & (EPOLLERR | EPOLLHUP))
-		mask |= CURL_CSELECT_ERR | CURL_CSELECT_IN;
-	curl_multi_socket_action(socket_watch->transport->multi, watch->fd, mask, &running);
-	/* socket_watch may be gone now */
-}
-
-/* A descriptor cannot be watched: that ends this one transfer. Saying so to curl would end the whole multi handle. */
-static void give_up(struct transport *transport, CURL *easy)
-{
-	struct transfer *transfer = transfer_of(easy);
-	if (!transfer || transfer->done)
-		return;
-	assert(transfer->transport == transport);
-	transfer->done = true;
-	transfer->result = CURLE_OUT_OF_MEMORY;
-	transport_mark(transfer, 0);
-}
-
-/* Room for descriptors up to fd. */
-static bool make_room(struct transport *transport, int fd)
-{
-	if ((size_t)fd < transport->watch_room)
-		return true;
-	size_t room = (size_t)fd + 1 < 64 ? 64 : ((size_t)fd + 1) * 2;
-	struct socket_watch **watches = realloc(transport->watches, room * sizeof *watches);
-	if (!watches)
-		return false;
-	for (size_t i = transport->watch_room; i < room; i++)
-		watches[i] = NULL;
-	transport->watches = watches;
-	transport->watch_room = room;
-	return true;
-}
-
-static void watch_socket(struct transport *transport, CURL *easy, curl_socket_t fd, uint32_t events)
-{
-	struct socket_watch *watch = make_room(transport, fd) ? calloc(1, sizeof *watch) : NULL;
-	if (watch) {
-		watch->watch = (struct loop_watch){ .ready = socket_ready, .fd = -1 };
-		watch->transport = transport;
-		watch->events = events;
-	}
-	if (!watch || !loop_watch(transport->loop, &watch->watch, fd, events)) {
-		free(watch);
-		give_up(transport, easy);
-		return;
-	}
-	transport->watches[fd] = watch;
-}
-
-/* What the transfer's answer came by: CURL_HTTP_VERSION_…; 0: there was none. */
-static long version_of(const struct transfer *transfer)
+long transport_version_of(const struct transfer *transfer)
 {
 	long version = 0;
 	if (transfer->handle->set.version == CURL_HTTP_VERSION_1_1)
 		return CURL_HTTP_VERSION_1_1;
 	curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
 	return version;
-}
-
-/*
- * curl takes it off. It tells of the end of what a transfer was connected by, and keeps that perhaps; not of what it
- * gives up while it connects, which it has closed by then (see connections.c). A connection of HTTP/2 may speak up when nobody has asked (pings, a farewell),
- * and each answer names the stream it belongs to: there is nothing to fear, and curl listens before it uses it again.
- */
-static void take_off(CURL *easy, struct socket_watch *watch)
-{
-	struct transfer *transfer = transfer_of(easy);
-	long version = transfer ? version_of(transfer) : 0;
-	bool alone = version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
-	if (watch && transfer && transfer->connected && alone) {
-		if (watch->events != EPOLLIN) /* the answer was there before curl asked to hear of one */
-			loop_rewatch(watch->transport->loop, &watch->watch, EPOLLIN);
-		watch->events = EPOLLIN;
-		watch->kept = true;
-		transfer->kept_fd = watch->watch.fd;
-	} else if (watch) {
-		drop_watch(watch, !transfer || connections_has_open(transfer, watch->watch.fd));
-	}
-}
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
-{
-	struct transport *transport = context;
-	struct socket_watch *watch = find_watch(transport, fd);
-	(void)socket_context;
-	if (what == CURL_POLL_REMOVE) {
-		take_off(easy, watch);
-		return 0;
-	}
-	uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
-	if (!watch) {
-		watch_socket(transport, easy, fd, events);
-		return 0;
-	}
-	watch->kept = false;
-	if (watch->events != events)
-		loop_rewatch(transport->loop, &watch->watch, events);
-	watch->events = events;
-	return 0;
 }
 
 /* curl must not be called from in here: it is only noted when it wants to be. */
@@ -276,7 +124,8 @@ static bool set_multi(struct transport *transport, size_t max_connections)
 {
 	CURLM *multi = transport->multi = curl_multi_init();
 	transport->share = curl_share_init();
-	return multi && transport->share && curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+	return multi && transport->share &&
+	       curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, sockets_changed) == CURLM_OK &&
 	       curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, transport) == CURLM_OK &&
 	       curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
 	       curl_multi_setopt(multi, CURLMOPT_TIMERDATA, transport) == CURLM_OK &&
@@ -298,6 +147,7 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 	transport->max_connections = max_connections;
 	TAILQ_INIT(&transport->progressed);
 	TAILQ_INIT(&transport->large);
+	sockets_init(transport);
 	names_init(&transport->names);
 	TAILQ_INIT(&transport->spares);
 	if (!loop_timers_reserve(loop, TRANSPORT_TIMERS)) {
@@ -330,9 +180,7 @@ void transport_free(struct transport *transport)
 		curl_multi_cleanup(transport->multi);
 	if (transport->share)
 		curl_share_cleanup(transport->share);
-	for (size_t i = 0; i < transport->watch_room; i++)
-		drop_watch(transport->watches[i], true);
-	free(transport->watches);
+	sockets_free(transport);
 	loop_disarm(transport->loop, &transport->timer);
 	loop_disarm(transport->loop, &transport->names.timer);
 	loop_timers_release(transport->loop, TRANSPORT_TIMERS);
@@ -545,10 +393,9 @@ void transport_mark(struct transfer *transfer, size_t bytes)
 
 void transport_distrust(struct transfer *transfer)
 {
-	struct socket_watch *watch = transfer->kept_fd < 0 ? NULL : find_watch(transfer->transport, transfer->kept_fd);
+	int fd = transfer->kept_fd;
 	transfer->kept_fd = -1;
-	if (watch && watch->kept)
-		end_kept(watch);
+	sockets_end_kept(transfer->transport, fd);
 }
 
 void transport_stop(struct transfer *transfer)
@@ -594,7 +441,7 @@ static void note_kept(struct transfer *transfer)
 
 static void note_version(struct transfer *transfer)
 {
-	long version = version_of(transfer);
+	long version = transport_version_of(transfer);
 	if (transfer->handle->set.version != CURL_HTTP_VERSION_1_1 && version)
 		connections_note_answered(transfer->connections, version != CURL_HTTP_VERSION_2_0);
 }
@@ -604,7 +451,7 @@ static void collect_done(struct transport *transport)
 	CURLMsg *message;
 	int left;
 	while ((message = curl_multi_info_read(transport->multi, &left))) {
-		struct transfer *transfer = transfer_of(message->easy_handle);
+		struct transfer *transfer = transport_transfer_of(message->easy_handle);
 		int result = (int)message->data.result;
 		note_kept(transfer);
 		note_version(transfer);
@@ -641,35 +488,51 @@ static void notify_owners(struct transport *transport)
 
 bool transport_waits(const struct transport *transport)
 {
-	return transport->due || !TAILQ_EMPTY(&transport->large);
+	return transport->due || !TAILQ_EMPTY(&transport->large) || !TAILQ_EMPTY(&transport->put_off);
 }
 
-/* What curl does when it is due may be to read on in an answer. Where a turn has read enough it waits for the next one, in
- * which it goes before all sockets. */
-static bool may_act(struct transport *transport)
+/* What curl does when it is due may be to read on in an answer. Where a turn has read enough it waits for the next one. */
+static bool may_act(struct transport *transport, bool first)
 {
 	uint64_t turn = loop_turn(transport->loop);
-	if (!loop_spent(transport->loop) || (transport->postponed_turn && transport->postponed_turn != turn))
+	if (!loop_spent(transport->loop) || (first && transport->postponed_turn && transport->postponed_turn != turn))
 		return true;
 	transport->postponed_turn = turn;
 	return false;
 }
 
+static void act_on_due(struct transport *transport)
+{
+	int running;
+	transport->due = false;
+	transport->postponed_turn = 0;
+	curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	if (loop_spent(transport->loop))
+		transport->acted_turn = loop_turn(transport->loop);
+}
+
+/* What curl has due, and what it reads from sockets that were passed over, take turns in being the first: it is due as long
+ * as a long answer comes in as quickly as it is read. */
+static void drive_curl(struct transport *transport)
+{
+	bool first = transport->acted_turn + 1 != loop_turn(transport->loop);
+	if (!first)
+		sockets_read_on(transport);
+	if (transport->due && may_act(transport, first))
+		act_on_due(transport);
+	sockets_read_on(transport);
+}
+
 void transport_tick(struct transport *transport)
 {
 	assert_owner(loop_owner(transport->loop));
-	int running;
 	if (names_awaited(&transport->names))
 		names_look(transport);
 	if (transport->timer.place && transport->timer.due_us <= loop_now(transport->loop)) {
 		loop_disarm(transport->loop, &transport->timer);
 		transport->due = true;
 	}
-	if (transport->due && may_act(transport)) {
-		transport->due = false;
-		transport->postponed_turn = 0;
-		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	}
+	drive_curl(transport);
 	collect_done(transport);
 	if (names_awaited(&transport->names)) /* those that have begun to wait */
 		names_look(transport);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * transport_private.h: what transport.c (curl's multi handle on the loop, easy handles, the turn) and connections.c (sockets
- * opened, closed and counted) and names.c (host names that are being looked up) share. Nobody else includes it.
+ * transport_private.h: what transport.c (curl's multi handle, easy handles, the turn), sockets.c (descriptors on the loop),
+ * connections.c (sockets opened, closed and counted) and names.c (host names that are being looked up) share. Nobody else
+ * includes it.
  */
 #ifndef JITNEY_UPSTREAM_HTTP_TRANSPORT_PRIVATE_H
 #define JITNEY_UPSTREAM_HTTP_TRANSPORT_PRIVATE_H
@@ -19,6 +20,8 @@ struct names {
 	struct loop_timer timer;          /* when the first of the transfers waits no longer */
 };
 
+TAILQ_HEAD(socket_watches, socket_watch);
+
 struct transport {
 	struct loop *loop;
 	struct meter *meter;
@@ -26,14 +29,17 @@ struct transport {
 	uint64_t turn;               /* of the loop, in which */
 	size_t heard;                /* so many bytes of large answers were told of */
 	CURLM *multi;
-	CURLSH *share;                 /* TLS sessions: a new connection resumes */
-	struct loop_timer timer;       /* when curl wants to be called */
-	bool due;                      /* the timer has fired, curl has not been called yet */
-	uint64_t postponed_turn;       /* of the loop, in which it was not called although it was due; 0: none */
-	size_t under_way;              /* transfers prepared and not stopped */
+	CURLSH *share;           /* TLS sessions: a new connection resumes */
+	struct loop_timer timer; /* when curl wants to be called */
+	bool due;                /* the timer has fired, curl has not been called yet */
+	uint64_t postponed_turn; /* of the loop, in which it was not called although it was due; 0: none */
+	uint64_t
+		acted_turn; /* likewise, in which it was called last because of that and read all that is read in one */
+	size_t under_way;   /* transfers prepared and not stopped */
 	size_t max_connections;        /* kept */
 	struct socket_watch **watches; /* by descriptor; NULL: not watched */
 	size_t watch_room;
+	struct socket_watches put_off; /* readable ones, passed over so far, in their order */
 	size_t spare_count;
 	struct handles spares;
 	struct transfers progressed; /* to be told with this tick */
@@ -89,7 +95,22 @@ bool transport_put_in(struct transfer *transfer) MUST_CHECK;
 /* The upstream is gone, and its spare handles with it. */
 void transport_drop_spares(struct connections *connections);
 
+/* NULL: nobody's any more. */
+struct transfer *transport_transfer_of(CURL *easy);
+/* What the transfer's answer came by: CURL_HTTP_VERSION_…; 0: there was none. */
+long transport_version_of(const struct transfer *transfer);
+
+/* --- sockets.c --- */
+
+void sockets_init(struct transport *transport);
+void sockets_free(struct transport *transport);
+/* curl's callback: context is the struct transport. */
+int sockets_changed(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context);
+/* Those that were passed over, until the turn has read enough. */
+void sockets_read_on(struct transport *transport);
+/* A kept connection is not to be used again. Allowed if it is not kept; -1: there is none. */
+void sockets_end_kept(struct transport *transport, int fd);
 /* Listen to it no more. Allowed if nobody does. */
-void transport_unwatch(struct transport *transport, int fd);
+void sockets_unwatch(struct transport *transport, int fd);
 
 #endif

@@ -2,10 +2,19 @@
 /* Large answers that come together: their bytes are counted before they are held, and a turn looks at few of them. */
 #include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "tests/support/upstream_world.h"
 
-enum { LARGE = 600 * 1000, COUNT = 6, LIMIT = 1024 * 1024, PIECES = 2000, IN_PIECES = 24, LONG = 2 << 20 };
+enum {
+	LARGE = 600 * 1000,
+	COUNT = 6,
+	LIMIT = 1024 * 1024,
+	PIECES = 2000,
+	IN_PIECES = 24,
+	LONG = 2 << 20,
+	ENDLESS = 64 << 20
+};
 
 /* The provider's side: an answer of LARGE bytes, whose last byte waits for provider_release. */
 static atomic_uint held_back, sent_whole;
@@ -255,10 +264,80 @@ static void test_a_long_answer_stays_where_it_has_come(void **state)
 	provider_stop(provider);
 }
 
+/* The first one asked is answered in a few bytes, once it is released; whoever comes after it, with ENDLESS at once. */
+static enum provider_then answer_endlessly(struct provider_request *request)
+{
+	enum { PIECE = 1 << 20 };
+	if (request->number == 0) {
+		atomic_fetch_add(&held_back, 1);
+		enum provider_then then = hold_then_answer(request);
+		atomic_fetch_add(&sent_whole, 1);
+		return then;
+	}
+	uint64_t id = 0;
+	char *text = malloc(PIECE + 1);
+	assert_non_null(text);
+	memset(text, 'x', PIECE);
+	text[PIECE] = '\0';
+	read_ids(request->body, &id, 1);
+	char head[80];
+	int len = snprintf(head, sizeof head, "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":\"", (unsigned long long)id);
+	provider_write(request, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+		       (size_t)len + ENDLESS + 2, head);
+	for (size_t i = 0; i < ENDLESS; i += PIECE)
+		provider_write(request, "%s", text);
+	provider_write(request, "\"}");
+	free(text);
+	return PROVIDER_KEEP;
+}
+
+/* Turns, each of which finds what the providers can have written meanwhile, until so much is gathered; how many. */
+static unsigned turns_until(struct world *world, size_t bytes, const struct completion *completion)
+{
+	unsigned turns = 0;
+	uint64_t latest_us = clock_now_us() + PATIENCE_US;
+	for (; gathered(world) < (int64_t)bytes && !completion->completed && go_on(world, latest_us); turns++)
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	return turns;
+}
+
+/* Those whose answers come as quickly as they are read do not keep another's from being read. */
+static void test_a_short_answer_is_read_between_long_ones(void **state)
+{
+	enum { LONG_ONES = 2 };
+	struct world world;
+	static struct completion small, large[LONG_ONES];
+	struct provider *provider = prepare_with(&world, &dialect_jsonrpc, answer_endlessly, NULL);
+	uint64_t latest_us = clock_now_us() + PATIENCE_US;
+	(void)state;
+	world.settings.answer_bytes = 2 * ENDLESS;
+	world_open(&world);
+	atomic_store(&held_back, 0);
+	atomic_store(&sent_whole, 0);
+	send_many(&world, &small, 1, true, PATIENCE_US);
+	while (atomic_load(&held_back) < 1 && go_on(&world, latest_us))
+		continue;
+	outwait_connecting(&world);
+	for (size_t i = 0; i < LONG_ONES; i++)
+		send_many(&world, &large[i], 1, true, PATIENCE_US);
+	turns_until(&world, ENDLESS / 4, &small);
+	provider_release(provider, 1);
+	while (atomic_load(&sent_whole) < 1 && clock_now_us() < latest_us)
+		sched_yield();
+	assert_in_range(turns_until(&world, SIZE_MAX / 2, &small), 1, 2 * LONG_ONES + 2);
+	assert_int_equal(small.answers[0]->outcome, OUTCOME_OK);
+	for (size_t i = 0; i < LONG_ONES; i++)
+		upstream_abort(large[i].exchange);
+	completion_fini(&small);
+	world_fini(&world);
+	provider_stop(provider);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_long_answer_stays_where_it_has_come),
+		cmocka_unit_test(test_a_short_answer_is_read_between_long_ones),
 		cmocka_unit_test(test_a_turn_looks_at_few),
 		cmocka_unit_test(test_a_turn_takes_few_pieces),
 		cmocka_unit_test(test_what_has_no_room_is_refused),
