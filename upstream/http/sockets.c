@@ -2,6 +2,7 @@
 /* sockets.c: curl's descriptors on a worker's loop: which it hears of, and when. */
 #include <assert.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -47,6 +48,14 @@ void sockets_unwatch(struct transport *transport, int fd)
 	drop_watch(find_watch(transport, fd), true);
 }
 
+/* The loop has gathered its events before curl was told of any: with one socket curl looks at others too whose time for something
+ * is over, so what this one is told of may have been read since. */
+static bool is_over(int fd)
+{
+	char byte;
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 /* curl looks for an end before it uses a connection again, not for bytes: this makes one. */
 static void end_kept(struct socket_watch *watch)
 {
@@ -82,6 +91,8 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
 	struct socket_watch *socket_watch = container_of(watch, struct socket_watch, watch);
 	const struct transport *transport = socket_watch->transport;
 	bool waits = loop_spent(transport->loop) || transport->due || !TAILQ_EMPTY(&transport->put_off);
+	if (socket_watch->kept && is_over(watch->fd))
+		return;
 	if (socket_watch->kept)
 		end_kept(socket_watch);
 	else if ((events & EPOLLIN) && waits)

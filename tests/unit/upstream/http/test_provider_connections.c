@@ -210,6 +210,15 @@ static void an_exchange_can_be_aborted_from_its_own_answer(void **state)
 	end(&world, provider);
 }
 
+static void wait_for_lookups(struct world *world, int count)
+{
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	while ((read_metric(world, METRIC_ID_UPSTREAM_LOOKUPS, 0, 0) < count || atomic_load(&resolver_hung) < 1) &&
+	       clock_now_us() < latest)
+		turn(world);
+	assert_int_equal(read_metric(world, METRIC_ID_UPSTREAM_LOOKUPS, 0, 0), count);
+}
+
 /* One look-up at a time of one name, however many calls come and go: each would be a thread of half a minute. */
 static void a_hung_resolver_stalls_nobody(void **state)
 {
@@ -221,37 +230,39 @@ static void a_hung_resolver_stalls_nobody(void **state)
 	struct upstream_settings lost_settings = world.settings;
 	static const char *const lost[] = { "http://provider.invalid/rpc" };
 	lost_settings.endpoints = lost;
+	lost_settings.connect_timeout_us = 2 * PATIENCE_US; /* it is the calls that have no time for more */
 	static const unsigned lost_labels[] = { 1 };
 	lost_settings.endpoint_labels = lost_labels;
 	struct upstream *good = world.upstream;
 	struct upstream *bad = upstream_new(&lost_settings, world.transport, world.loop, world.meter);
 	static struct completion stuck[AT_ONCE];
 	struct completion aborted = { 0 };
-	uint64_t latest = clock_now_us() + PATIENCE_US;
-	world.upstream = bad;
-	send_many(&world, &aborted, 1, false, 10 * CLOCK_US_PER_S);
-	while (atomic_load(&resolver_hung) < 1 && clock_now_us() < latest)
-		turn(&world);
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_LOOKUPS, 0, 0), 1);
 	for (int round = 0; round < ROUNDS; round++) {
 		world.upstream = bad;
 		for (int i = 0; i < AT_ONCE; i++)
-			send_many(&world, &stuck[i], 1, i % 2, 100 * CLOCK_US_PER_MS);
+			send_many(&world, &stuck[i], 1, i % 2, PATIENCE_US);
+		wait_for_lookups(&world, AT_ONCE);
 		world.upstream = good;
 		assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* while the other hangs */
+		clock_set(clock_now_us() + PATIENCE_US);
 		for (int i = 0; i < AT_ONCE; i++) {
 			wait_completed(&stuck[i]);
 			assert_int_equal(stuck[i].answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
 			expect_detail(stuck[i].answers[0], "no connection to http://provider.invalid/rpc in time");
 			completion_fini(&stuck[i]);
 		}
+		clock_set(0);
 		assert_int_equal(atomic_load(&resolver_hung), 1); /* it hangs still, and nobody waited for it */
 		assert_int_equal(proc_threads("resolver"), 1);
 	}
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_UNRESOLVED, 0, 0), ROUNDS * AT_ONCE);
+	world.upstream = bad;
+	send_many(&world, &aborted, 1, false, PATIENCE_US);
+	wait_for_lookups(&world, 1);
 	upstream_abort(aborted.exchange);
 	turn(&world);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_LOOKUPS, 0, 0), 0);
+	world.upstream = good;
 	upstream_free(bad);
 	end_resolvers();
 	end(&world, provider);
@@ -341,6 +352,43 @@ static void a_hundred_exchanges_run_side_by_side(void **state)
 		}
 	}
 	assert_int_equal(provider_connections(provider), COUNT); /* the second round used the first one's */
+	end(&world, provider);
+}
+
+static enum provider_then hold_then_answer_and_tell(struct provider_request *request)
+{
+	enum provider_then then = hold_then_answer(request);
+	atomic_fetch_add((atomic_uint *)request->context, 1);
+	return then;
+}
+
+/* In a turn in which the answers of all are there, curl looks at all as it is told of the first, since the time that it gave them
+ * for connecting is over: that the loop tells of the others as well is no byte that nobody has asked for. */
+static void an_answer_that_curl_has_read_ends_no_kept_connection(void **state)
+{
+	(void)state;
+	enum { COUNT = 20 };
+	static struct completion completions[COUNT];
+	struct world world;
+	atomic_uint answered = 0;
+	struct provider *provider = start_with(&world, hold_then_answer_and_tell, &answered);
+	for (unsigned round = 1; round <= 2; round++) {
+		for (int i = 0; i < COUNT; i++)
+			send_many(&world, &completions[i], 1, false, PATIENCE_US);
+		uint64_t latest = clock_now_us() + PATIENCE_US;
+		while (provider_requests(provider) < round * COUNT && clock_now_us() < latest)
+			turn(&world);
+		provider_release(provider, COUNT);
+		while (atomic_load(&answered) < round * COUNT && clock_now_us() < latest)
+			usleep(1000);
+		turn_curls_clock(6);
+		for (int i = 0; i < COUNT; i++) {
+			wait_completed(&completions[i]);
+			assert_int_equal(completions[i].answers[0]->outcome, OUTCOME_OK);
+			completion_fini(&completions[i]);
+		}
+	}
+	assert_int_equal(provider_connections(provider), COUNT);
 	end(&world, provider);
 }
 
@@ -435,6 +483,7 @@ int main(void)
 		cmocka_unit_test(a_name_without_an_address_is_told),
 		cmocka_unit_test(a_name_is_looked_up_and_believed_for_a_while),
 		cmocka_unit_test(a_hundred_exchanges_run_side_by_side),
+		cmocka_unit_test(an_answer_that_curl_has_read_ends_no_kept_connection),
 		cmocka_unit_test(no_more_connections_than_the_pool_allows),
 		cmocka_unit_test(waiting_for_the_pool_in_vain_means_nothing_was_sent),
 		cmocka_unit_test(min_idle_connections_are_used_past_their_time_by_what_may_be_repeated),
