@@ -11,6 +11,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import hyperframe.frame
 
 from harness.poll import until
 from harness.ports import kept_port, stop_accepting
@@ -115,15 +116,22 @@ class Peer(threading.Thread):
             self.provider.gone.append(event.stream_id)
 
     def say_farewell(self, last):
-        """GOAWAY: streams up to `last` are answered, later ones never were looked at."""
+        """GOAWAY: streams up to `last` are answered, later ones never were looked at. As a frame of its own: h2 lets nobody answer after its."""
         with self.lock:
-            self.connection.close_connection(h2.errors.ErrorCodes.NO_ERROR, last_stream_id=last)
             self.flush()
+            try:
+                self.sock.sendall(hyperframe.frame.GoAwayFrame(0, last_stream_id=last).serialize())
+            except OSError:
+                pass
 
     def ping(self):
         with self.lock:
             self.connection.ping(b"nobody's")
             self.flush()
+
+    def say_no_more(self):
+        """Reads on until the other end closes as well: what was said before arrives, whatever comes meanwhile."""
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)   # ssl's own would read no TLS from then on
 
     def hang_up(self):
         try:
