@@ -18,6 +18,7 @@
 #define DIFFERENT 1.5  /* times the round's median: its slowest */
 #define NOISE 2.0      /* standard errors */
 #define EXACT 0.03     /* standard error from which on a round need not go on */
+#define FASTEST 4.0    /* times the limit, to which START goes at most */
 #define STEP (1.0 / 8) /* of the limit, by which MORE rises */
 #define DOWN 0.75      /* of the limit, to which FEWER goes */
 #define DEEPEST 0.25   /* of the limit, to which one cut goes at most */
@@ -70,7 +71,7 @@ void limiter_init(struct limiter *limiter, size_t fixed, size_t start)
 	limiter->fixed = fixed > 0;
 	limiter->limit = (double)(fixed ? fixed : start);
 	limiter->most = fixed ? (double)fixed : LIMITER_MOST;
-	limiter->start = limiter->limit;
+	limiter->start = limiter->let_out = limiter->limit;
 	limiter->reason = fixed ? LIMITER_CONFIGURED : LIMITER_INITIAL;
 	limiter->rest_us = REST_FIRST_US;
 }
@@ -119,7 +120,7 @@ static bool may_be_bold(const struct limiter *limiter)
 
 static void be_bold(struct limiter *limiter)
 {
-	limiter->limit = LIMITER_START_SINGLE;
+	limiter->limit = limiter->let_out = LIMITER_START_SINGLE;
 	limiter->reason = LIMITER_ROSE;
 	limiter->bold_us = CLOCK_NEVER;
 }
@@ -269,7 +270,9 @@ static void begin_round(struct limiter *limiter)
 
 static void set_limit(struct limiter *limiter, double limit, enum limiter_reason reason, uint64_t now_us)
 {
+	double before = limiter->limit;
 	limiter->limit = larger_of(1, smaller_of(limiter->most, limit));
+	limiter->let_out = limiter->limit > before ? limiter->limit - before : limiter->limit;
 	limiter->reason = reason;
 	limiter->changed_us = now_us;
 	limiter->turned = 0;
@@ -459,6 +462,14 @@ static void try_slack(struct limiter *limiter, const struct findings *found, uin
 		     now_us);
 }
 
+/* Where exchanges take long it is the rounds that callers wait for; and where each takes what it should, one like the other, a part
+ * of a round tells of all of it, and it of more than of twice as many. */
+static bool is_slow_and_exact(const struct findings *found)
+{
+	return found->took_us >= (double)LIMITER_SLOW_US && found->error <= EXACT && found->gradient >= QUEUED &&
+	       !found->given_up;
+}
+
 static void end_start(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
 	if (limiter->clear_limit > 0 && has_changed(limiter, found)) {
@@ -473,7 +484,7 @@ static void end_start(struct limiter *limiter, const struct findings *found, uin
 	if (first || found->clear)
 		limiter->clear_limit = limiter->limit;
 	if (near ? found->full : goes_on(limiter, found, now_us))
-		set_limit(limiter, limiter->limit * 2, LIMITER_ROSE, now_us);
+		set_limit(limiter, limiter->limit * (is_slow_and_exact(found) ? FASTEST : 2), LIMITER_ROSE, now_us);
 	else if (limiter->state == LIMITER_START)
 		try_slack(limiter, found, now_us);
 }
@@ -592,7 +603,14 @@ static void end_cut(struct limiter *limiter, const struct findings *found, uint6
 /* All that were let out at once have completed: the first to complete tell of luck only. */
 static bool is_whole(const struct limiter *limiter)
 {
-	return limiter->seen >= LEAST_ROUND && (double)limiter->seen >= floor_of(limiter->limit);
+	return (double)limiter->seen >= floor_of(limiter->limit);
+}
+
+/* START: what it rose by has completed, but for the first of all, by which the others are judged. For what was out before it
+ * rose, others have left one by one since. */
+static bool may_be_whole(const struct limiter *limiter)
+{
+	return limiter->state == LIMITER_START && (double)limiter->seen + COSTS_KNOWN >= limiter->let_out;
 }
 
 static void end_round(struct limiter *limiter, const struct findings *found, uint64_t now_us)
@@ -665,9 +683,12 @@ void limiter_completed(struct limiter *limiter, const struct limiter_sample *sam
 		limiter->round[limiter->completed++].learned = quiet;
 		limiter->held += sample->held;
 	}
-	if (!is_whole(limiter))
+	bool whole = is_whole(limiter);
+	if (limiter->seen < LEAST_ROUND || (!whole && !may_be_whole(limiter)))
 		return;
 	struct findings found = evaluate_round(limiter);
+	if (!whole && !is_slow_and_exact(&found))
+		return;
 	limiter->tail_us = found.tail_us;
 	if (found.error <= EXACT || limiter->completed == LIMITER_ROUND || doubles_at_once(limiter, &found))
 		end_round(limiter, &found, now_us);

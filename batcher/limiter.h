@@ -10,7 +10,8 @@
  * shows a queue if its mean gradient says so beyond its own noise, and more than half of it was late: a queue delays
  * everybody, bad luck some.
  *
- *     START   doubles with each round in which the limit was used up and nothing queued, until something does
+ *     START   doubles with each round in which the limit was used up and nothing queued, until something does. Where exchanges take
+ *             LIMITER_SLOW_US or more and are alike, it goes to four times as many, as soon as what it rose by has completed
  *     STEADY  waits; a round that shows a queue cuts the limit to what was worked on
  *     MORE    tries a little more for a round: kept if nothing queues, and then more is tried each time; else taken back
  *     FEWER   tries a little less: kept if exchanges become faster, since then they had been queued all along
@@ -72,6 +73,7 @@ struct limiter {
 	enum limiter_state state;
 	enum limiter_reason reason;
 	double start;       /* where it starts */
+	double let_out;     /* how many left at once as the limit became what it is */
 	double clear_limit; /* the last one at which nothing queued */
 	uint64_t bold_us; /* START: when it may go on as if calls travelled alone; 0: nothing sent; CLOCK_NEVER: not */
 	uint64_t forgot_us;  /* when what was known of the provider was forgotten: what left before was another one's */

@@ -200,6 +200,27 @@ static void what_has_no_limit_gets_all(void **state)
 	assert_int_equal(limiter_limit(&course.limiter), LIMITER_MOST);
 }
 
+/* 1,000 callers of half a second are answered before it is 2 s, also where answers come one by one and each lets one more out before the
+ * limit rises; and a provider that works on half as many is not flooded. */
+static void a_crowd_at_a_slow_provider_waits_for_few_rounds(void **state)
+{
+	(void)state;
+	for (unsigned noise = 0; noise <= 2; noise++) {
+		struct provider provider = { .slots = LIMITER_MOST, .fixed_us = 480000, .noise = noise };
+		begin(&course, LIMITER_START_SINGLE);
+		course.callers = 1;
+		run_for(&course, &provider, 1600000);
+		assert_in_range(course.completed, 1000, 10000);
+		provider.slots = 100;
+		begin(&course, LIMITER_START_SINGLE);
+		course.callers = 1;
+		run_for(&course, &provider, 1600000);
+		assert_in_range(limiter_limit(&course.limiter), 64, 256);
+		run_for(&course, &provider, 10 * CLOCK_US_PER_S);
+		assert_in_range(settled(&course), 75, 150);
+	}
+}
+
 /* 2 % take 400 times as long: none of the others waits for those. */
 static void a_few_slow_ones_hold_nobody_up(void **state)
 {
@@ -482,6 +503,7 @@ int main(void)
 		cmocka_unit_test(slots_are_found),
 		cmocka_unit_test(slots_are_found_through_noise),
 		cmocka_unit_test(what_has_no_limit_gets_all),
+		cmocka_unit_test(a_crowd_at_a_slow_provider_waits_for_few_rounds),
 		cmocka_unit_test(a_few_slow_ones_hold_nobody_up),
 		cmocka_unit_test(two_lost_of_two_do_not_stop_the_rest),
 		cmocka_unit_test(a_provider_that_stands_still_gets_few),
