@@ -100,7 +100,7 @@ def overload(build, quick):
         capacity = slots * 1000 / each_ms
         gateway = one.gateway(f"single: {rest(provider.port)}", f"one: {{ upstream: single, {READS} }}")
         rate = round(5 * capacity)
-        one.load(gateway, "/v1/tools/one", callers=400, rate=rate, seconds=3)
+        first = one.load(gateway, "/v1/tools/one", callers=2000, rate=rate, seconds=3)
         seen = one.load(gateway, "/v1/tools/one", callers=2000, rate=rate, seconds=seconds)
         over = time.monotonic()
         while status_of(gateway, "one") != 200:
@@ -112,6 +112,10 @@ def overload(build, quick):
     yield "refusals without Retry-After", str(refused["count"] - refused["retry_after"]), "0"
     yield "ends that are neither an answer nor 503", str(seen["calls"] - good - seen["statuses"].get("503", 0)), "0"
     yield "the first answer after it, s", f"{recovered:.2f}", "< 1"
+    early, none = first["refused"], first["calls"] - sum(first["statuses"].get(status, 0) for status in ("200", "503"))
+    yield "first 3 s, nothing known yet: goodput", f"{first['statuses'].get('200', 0) / first['seconds'] / capacity:.1%}", ""
+    yield "first 3 s: refusals p50; p99, ms", f"{early['p50_us'] / 1000:.1f}; {early['p99_us'] / 1000:.0f}", ""
+    yield "first 3 s: p99 of all, ms; neither an answer nor 503", f"{first['p99_us'] / 1000:.0f}; {none}", "; 0"
 
 
 def crowd(build, _quick):
@@ -119,9 +123,16 @@ def crowd(build, _quick):
     with stage(build) as one:
         provider = one.provider(delay_ms=500)
         gateway = one.gateway(f"single: {rest(provider.port)}", f"one: {{ upstream: single, {READS} }}")
-        seen = one.load(gateway, "/v1/tools/one", callers=1000, calls=1000, at_once=True)
+        told = one.gateway(f"single: {rest(provider.port, ', concurrency: 1000')}", f"one: {{ upstream: single, {READS} }}")
+        at_once = {"callers": 1000, "calls": 1000, "at_once": True}
+        seen, peers = one.load(gateway, "/v1/tools/one", **at_once), {}
+        peers["told concurrency: 1000"] = one.load(told, "/v1/tools/one", **at_once)
+        if shutil.which("nginx"):
+            peers["nginx"] = one.load(one.nginx(provider), "/slots", '{"jsonrpc":"2.0","id":%d,"method":"m","params":{"q":%d}}', **at_once)
     yield "answered", str(seen["statuses"].get("200", 0)), "1000"
     yield "the last one, s", f"{seen['max_us'] / 1e6:.2f}", "<= 2.5"
+    for name, peer in peers.items():
+        yield f"{name}: answered; the last one, s", f"{peer['statuses'].get('200', 0)}; {peer['max_us'] / 1e6:.2f}", ""
 
 
 def black_hole(build, quick):
