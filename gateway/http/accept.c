@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,21 +123,61 @@ static void drop_unread(const struct connection *connection)
 			return;
 }
 
-bool door_is_between_requests(const struct connection *connection)
+/* Of a TCP connection the kernel says what has been read. Of a unix socket it says at which byte a peek would begin, which
+ * is fewer the more has been read since we said so (socket(7), SO_PEEK_OFF): from PEEKS_FROM on, less what had been read. */
+enum { PEEKS_FROM = INT_MAX };
+
+static void set_peek_offset(const struct connection *connection, int offset)
+{
+	if (connection->peer.sin6_family == AF_UNIX)
+		setsockopt(connection->fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset);
+}
+
+void door_count_reads(const struct connection *connection)
+{
+	bool countable = connection->consumed < PEEKS_FROM;
+	set_peek_offset(connection, countable ? PEEKS_FROM - (int)connection->consumed : -1);
+}
+
+/* How many bytes the library has read. False: nobody knows. */
+static bool count_read(const struct connection *connection, uint64_t *bytes)
 {
 	struct tcp_info info = { 0 };
-	socklen_t size = sizeof info;
-	int unread = 0;
-	return !connection->chunked && getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-	       ioctl(connection->fd, FIONREAD, &unread) == 0 &&
-	       info.tcpi_bytes_received == connection->consumed + (uint64_t)unread;
+	socklen_t size = sizeof info, offset_size = sizeof(int);
+	int unread = 0, offset = 0;
+	if (connection->peer.sin6_family == AF_UNIX) {
+		bool known =
+			getsockopt(connection->fd, SOL_SOCKET, SO_PEEK_OFF, &offset, &offset_size) == 0 && offset > 0;
+		*bytes = (uint64_t)(PEEKS_FROM - offset);
+		return known;
+	}
+	if (getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+	    ioctl(connection->fd, FIONREAD, &unread) < 0)
+		return false;
+	*bytes = info.tcpi_bytes_received - (uint64_t)unread;
+	return true;
+}
+
+bool door_is_between_requests(const struct connection *connection)
+{
+	uint64_t bytes;
+	return !connection->chunked && count_read(connection, &bytes) && bytes == connection->consumed;
+}
+
+/* What the library has not read of a connection between two requests. */
+static ssize_t peek_at_next(const struct connection *connection)
+{
+	set_peek_offset(connection, -1);
+	ssize_t got = peek_at(connection);
+	door_count_reads(connection);
+	return got;
 }
 
 bool door_refuses_next(struct connection *connection)
 {
 	struct http *http = connection->http;
 	struct guard_decision decision;
-	ssize_t got = door_is_between_requests(connection) ? peek_at(connection) : 0;
+	ssize_t got = door_is_between_requests(connection) ? peek_at_next(connection) : 0;
 	struct http_request *http_request = got > 0 ? request_new(http) : NULL;
 	if (!http_request)
 		return false;

@@ -150,6 +150,7 @@ bool daemon_hand_over(struct connection *connection)
 		TAILQ_INSERT_TAIL(&http->full, daemon, next);
 	}
 	daemon_run_soon(daemon);
+	door_count_reads(connection);
 	http->handed = connection;
 	static const struct sockaddr nobody = { .sa_family = AF_UNIX }; /* the library has no use for the address */
 	if (MHD_add_connection(daemon->mhd, connection->fd, &nobody, sizeof nobody) == MHD_YES)

@@ -186,8 +186,10 @@ void accept_drain(struct http *http, bool shared);
 bool accept_make_room(struct http *http);
 /* Close the socket and whoever still stands at the door. */
 void accept_stop(struct http *http);
-/* Whether all that the library has read of it were whole requests, so that what is unread begins with a head. Only where the
- * kernel counts: false for unix sockets, and where a body came in chunks. */
+/* It becomes the library's: what is read of it is counted from now on. */
+void door_count_reads(const struct connection *connection);
+/* Whether all that the library has read of it were whole requests, so that what is unread begins with a head. False too
+ * where nobody knows: a body came in chunks; 2 GiB have come by a unix socket. */
 bool door_is_between_requests(const struct connection *connection);
 /* A kept connection that was quiet stirs, and the library has not read of it yet: whether its next head was refused in our
  * way, and has to be cut. A head that is not whole yet is not. */

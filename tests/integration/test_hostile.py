@@ -120,8 +120,9 @@ ACCEPTED = {
 def gateway(tmp_path_factory):
     """One for all: what one request leaves behind would show with the next."""
     provider = Provider()
-    config = {**standard(provider), "limits": {"header_timeout": "1s", "body_timeout": "1s"}}
-    gateway = Gateway(tmp_path_factory.mktemp("hostile"), config).start()
+    folder = tmp_path_factory.mktemp("hostile")
+    config = {**standard(provider), "listen": ["127.0.0.1:0", f"unix:{folder}/socket"], "limits": {"header_timeout": "1s", "body_timeout": "1s"}}
+    gateway = Gateway(folder, config).start()
     gateway.provider = provider
     try:
         yield gateway
@@ -200,11 +201,12 @@ def test_refused_in_our_way_in_a_pipeline(gateway, name, before):
     assert_in_our_way(raw, 2)
 
 
+@pytest.mark.parametrize("listener", [0, 1], ids=["tcp", "unix"])
 @pytest.mark.parametrize("innocent", [b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: loc", POST + CHUNKED + b"2\r"])
-def test_nobody_is_refused_for_another(gateway, innocent):
+def test_nobody_is_refused_for_another(gateway, innocent, listener):
     """Whose head the library refuses it does not say: beside another whose head or chunk it has read in part, its own words stand."""
     rest = {b"GET /healthz HT": b"TP/1.1\r\nHost: localhost\r\n\r\n", POST + CHUNKED + b"2\r": b"\n{}\r\n0\r\n\r\n"}
-    with gateway.connect() as beside, gateway.connect() as guilty:
+    with gateway.connect(index=listener) as beside, gateway.connect(index=listener) as guilty:
         for connection in (beside, guilty):
             assert connection.request("GET", "/healthz").status == 200
         beside.send(innocent)
@@ -214,6 +216,33 @@ def test_nobody_is_refused_for_another(gateway, innocent):
         beside.send(rest.get(innocent, b"alhost\r\n\r\n"))
         assert beside.reply().status == 200
         assert beside.request("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize("quiet", [False, True], ids=["at once", "after a while"])
+def test_refused_in_our_way_on_unix_sockets(start, provider, tmp_path, quiet):
+    """Of those beside it, with as many bytes of requests behind them as of bodies, nothing more has been read."""
+    gateway = start({"workers": 1, "listen": f"unix:{tmp_path}/socket"})
+    with contextlib.ExitStack() as stack:
+        beside, guilty, partial = [stack.enter_context(gateway.connect()) for _ in range(3)]
+        for connection in (beside, guilty, partial):
+            for body in (b"{}", b'{"text":"%s"}' % (b"x" * 100_000)):
+                assert connection.request("POST", "/v1/tools/echo", body).status == 200
+        until_quiet(gateway, quiet)
+        guilty.send(REFUSED["length-words"][0] + SMUGGLED)
+        raw = guilty.rest()
+        assert status_of(raw) == 400
+        assert_in_our_way(raw)
+        until_quiet(gateway, quiet)
+        partial.send(b"GET /healthz HT")
+        until_quiet(gateway, quiet)
+        assert beside.request("GET", "/healthz").status == 200
+        partial.send(b"TP/1.1\r\nHost: localhost\r\n\r\n")
+        assert partial.reply().status == 200
+
+
+def until_quiet(gateway, quiet):
+    over = time.monotonic() + (0.4 if quiet else 0)
+    until(lambda: time.monotonic() > over and gateway.metrics(), "there was a turn in which they were quiet")
 
 
 def test_a_head_that_the_library_gives_up_without_a_word_ends_like_others(start):
@@ -238,8 +267,7 @@ def test_refused_in_our_way_on_connections_that_were_quiet(start):
     kept = {name: gateway.connect() for name in names}
     for connection in kept.values():
         assert connection.request("GET", "/healthz").status == 200
-    quiet = time.monotonic() + 0.4
-    until(lambda: time.monotonic() > quiet and gateway.metrics(), "there was a turn in which they were quiet")
+    until_quiet(gateway, True)
     before = gateway.metrics().sum("rejected_total")
     for number, name in enumerate(names):
         data, fine, _ = REFUSED[name]
