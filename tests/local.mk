@@ -216,7 +216,7 @@ noinst_HEADERS = \
 	tests/support/promtool.h \
 	tests/support/until.h \
 	tests/support/upstream_world.h \
-	tests/support/valgrind.h
+	tests/support/instructions.h tests/support/valgrind.h
 
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h tests/support/batcher_test.h \

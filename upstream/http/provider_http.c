@@ -240,8 +240,7 @@ uint64_t hash_text(struct slice text)
 	return hash;
 }
 
-/* For a key of affinity. A long text eight bytes at a time: byte by byte, megabytes take most of a turn. */
-static uint64_t hash_arguments(struct slice text)
+uint64_t hash_arguments(struct slice text)
 {
 	enum { LONG_BYTES = 4096 };
 	uint64_t hash = hash_text((struct slice){ text.at, text.len < LONG_BYTES ? text.len : text.len % 8 });

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "tests/support/instructions.h"
+#include "tests/support/valgrind.h"
 
 static void walking_yields_what_was_written(void **state)
 {
@@ -223,12 +225,48 @@ static void only_plain_integers_that_fit_are_integers(void **state)
 		assert_false(json_u64(slice_of(none[i]), &number));
 }
 
+/* Passed over whole. */
+static void pass_over(const void *text)
+{
+	struct json_walk walk = json_walk(*(const struct slice *)text);
+	struct slice element;
+	while (json_next_element(&walk, &element))
+		continue;
+}
+
+/* An array of an array: in it `between`, again and again, in so many brackets more. */
+static uint64_t instructions_of(const char *between, size_t open)
+{
+	enum { BYTES = 20000 };
+	static char at[BYTES];
+	size_t step = strlen(between);
+	memset(at, ' ', sizeof at);
+	memset(at, '[', 2 + open);
+	for (size_t i = 2 + open; i + step < BYTES - 2 - open; i += step)
+		memcpy(at + i, between, step);
+	memset(at + BYTES - 2 - open, ']', 2 + open);
+	const struct slice text = { at, sizeof at };
+	return count_instructions(pass_over, &text);
+}
+
+/* Where fewer are open than a block of 64 bytes closes it has to be looked where it closes them: 15 MB of it, bracket by
+ * bracket, took 33 ms of a worker's turn. */
+static void brackets_that_lie_close_together_are_counted_quickly(void **state)
+{
+	(void)state;
+	const uint64_t shallow = instructions_of("[{}],", 0), deep = instructions_of("[{}],", 64);
+	if (!shallow || under_valgrind())
+		skip();
+	assert_in_range(shallow, deep, 3 * deep);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(walking_yields_what_was_written),
 		cmocka_unit_test(what_is_large_is_passed_over_whole),
 		cmocka_unit_test(strings_of_many_escapes_end_where_they_end),
+		cmocka_unit_test(brackets_that_lie_close_together_are_counted_quickly),
 		cmocka_unit_test(empty_containers_yield_nothing),
 		cmocka_unit_test(members_are_found_by_what_their_names_mean),
 		cmocka_unit_test(types_are_told_by_the_first_byte),

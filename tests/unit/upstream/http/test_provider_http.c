@@ -18,7 +18,10 @@
 
 #include "tests/support/alloc_fail.h"
 #include "tests/support/curls_clock.h"
+#include "tests/support/instructions.h"
 #include "tests/support/upstream_world.h"
+#include "tests/support/valgrind.h"
+#include "upstream/http/http_request.h"
 #include "upstream/http/endpoint.h"
 
 static enum provider_then answer_in_chunks(struct provider_request *request)
@@ -503,9 +506,43 @@ static void urls_that_cannot_be_endpoints_are_refused(void **state)
 	}
 }
 
+static volatile uint64_t hashed;
+
+static void hash_a_key(const void *text)
+{
+	hashed = hash_arguments(*(const struct slice *)text);
+}
+
+static void hash_an_address(const void *text)
+{
+	hashed = hash_text(*(const struct slice *)text);
+}
+
+/* What it is hashed for is one of a few numbers, but all of it counts, and at a length its hash is what it was. */
+static void a_long_key_is_hashed_quickly(void **state)
+{
+	(void)state;
+	static char at[20003], other[sizeof at];
+	const struct slice text = { at, sizeof at }, same = { other, sizeof at }, short_one = { at, 4095 };
+	for (size_t i = 0; i < sizeof at; i++)
+		at[i] = other[i] = (char)(i * 7 + i / 256);
+	assert_true(hash_arguments(text) == hash_arguments(same));
+	assert_true(hash_arguments(short_one) == hash_text(short_one));
+	for (size_t i = 0; i < sizeof at; i++) {
+		other[i]++;
+		assert_false(hash_arguments(text) == hash_arguments(same));
+		other[i]--;
+	}
+	const uint64_t by_words = count_instructions(hash_a_key, &text),
+		       by_bytes = count_instructions(hash_an_address, &text);
+	if (by_words && by_bytes && !under_valgrind())
+		assert_in_range(by_words, 0, by_bytes / 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_long_key_is_hashed_quickly),
 		cmocka_unit_test(an_exchange_completes_when_it_does),
 		cmocka_unit_test(a_batch_gets_each_call_its_own_answer),
 		cmocka_unit_test(a_refused_connection_means_nothing_was_sent),
