@@ -246,7 +246,7 @@ static enum MHD_Result head_complete(struct http *http, struct http_request *htt
 	return MHD_YES;
 }
 
-/* From http->resume on, in the next turn. It is no part of any phase: deadlines go on. */
+/* From http->resume on, in a turn that has room for it. It is no part of any phase: deadlines go on. */
 static void wait_for_turn(struct http_request *http_request)
 {
 	MHD_suspend_connection(http_request->mhd);
@@ -296,10 +296,14 @@ static bool make_room(struct http_request *http_request, size_t more)
 static enum MHD_Result body_piece(struct http *http, struct http_request *http_request, const char *bytes, size_t *len)
 {
 	struct buf *body = &http_request->request.body;
-	if (waits_to_grow(http, http_request, *len)) {
+	if (http_request->connection->phase == PHASE_CUT)
+		return MHD_NO; /* it was, while it waited */
+	if (!http_request->may_grow && waits_to_grow(http, http_request, *len)) {
+		http_request->piece_bytes = *len;
 		wait_for_turn(http_request); /* the library gives the same bytes again */
 		return MHD_YES;
 	}
+	http_request->may_grow = false;
 	http_request->received += *len;
 	http_request->connection->consumed += *len;
 	if (!http_request->overflown && make_room(http_request, *len)) {
@@ -433,13 +437,23 @@ static void resume_request(struct http *http, struct http_request *http_request)
 	daemon_run_soon(connection->daemon);
 }
 
-/* But for large replies for which this turn has no room. */
+/* Whether this turn has no room for what it waits for. */
+static bool waits_on(struct http *http, struct http_request *http_request)
+{
+	if (http_request->state != STATE_READING || http_request->connection->phase == PHASE_CUT)
+		return waits_to_begin(http, http_request);
+	http_request->may_grow = !waits_to_grow(http, http_request, http_request->piece_bytes);
+	return !http_request->may_grow;
+}
+
+/* Who has waited longest is asked first, and before all who come now: which connections the library serves first is always
+ * the same, and those would have each turn's room for themselves. */
 static void resume_all(struct http *http)
 {
 	struct http_request *http_request, *behind;
 	for (http_request = TAILQ_FIRST(&http->resume); http_request; http_request = behind) {
 		behind = TAILQ_NEXT(http_request, next);
-		if (!waits_to_begin(http, http_request))
+		if (!waits_on(http, http_request))
 			resume_request(http, http_request);
 	}
 }

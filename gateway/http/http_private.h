@@ -107,11 +107,13 @@ struct http_request {
 	bool known;        /* serve or refuse has seen it: `finished` is owed */
 	bool suspended;    /* the library holds it suspended; READING, ANSWERED: for want of room in a turn */
 	bool resume_due;   /* in http->resume */
+	bool may_grow;     /* READING: the turn has had room for what it waited for */
 	bool streaming, stream_ended;
 	struct buf stream;          /* pieces not yet given to the library */
 	size_t stream_at;           /* bytes of it that have been */
 	uint64_t stream_taken;      /* bytes the library has taken, all in all */
 	uint64_t sending_from;      /* the same when SENDING began */
+	size_t piece_bytes;         /* READING and suspended: of the body, what the library has and gives again */
 	size_t held;                /* bytes of the body counted in shared->held_bytes */
 	size_t reply_held;          /* bytes of the reply counted there that are not shared */
 	struct answer *sent_answer; /* the reply's, counted with all who take it; own reference, or NULL */
