@@ -124,14 +124,20 @@ static void end_run(struct scan *scan, const char *to, const char *next)
 	scan->run = next;
 }
 
-static const char *skip_blanks(struct scan *scan, const char *p)
+static const char *skip_all_blanks(struct scan *scan, const char *p)
 {
 	const char *from = p;
 	while (p < scan->end && json_blank(*p))
 		p++;
-	if (p != from && scan->compact)
+	if (scan->compact)
 		end_run(scan, from, p);
 	return p;
+}
+
+/* What programs write has few. */
+static INLINED const char *skip_blanks(struct scan *scan, const char *p)
+{
+	return p < scan->end && json_blank(*p) ? skip_all_blanks(scan, p) : p;
 }
 
 /* Respell a string with escapes the canonical way. from: its opening quote; to: its closing quote. */

@@ -18,10 +18,10 @@
 #include <emmintrin.h>
 #endif
 
-/* Stands between tokens. */
+/* Stands between tokens. Most bytes do not, and are told so by the first comparison. */
 static inline bool json_blank(char c)
 {
-	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+	return (unsigned char)c <= ' ' && (c == ' ' || c == '\n' || c == '\t' || c == '\r');
 }
 
 /* Neither quote, backslash nor control, and ASCII. */

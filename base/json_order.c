@@ -7,8 +7,9 @@
 #include "base/json_private.h"
 
 enum {
-	SORT_BINS = 32,   /* bin n holds a sorted chain of 2^n members */
-	SMALL_OBJECT = 32 /* members up to which chains are sorted as they are */
+	SORT_BINS = 32,    /* bin n holds a sorted chain of 2^n members */
+	TINY_OBJECT = 6,   /* members up to which each is compared with all before it */
+	SMALL_OBJECT = 32, /* members up to which chains are sorted as they are */
 };
 
 /* A member where members are sorted: what decides most comparisons is at hand, and read in order. */
@@ -32,6 +33,25 @@ static uint32_t merge_chains(struct scan *scan, uint32_t a, uint32_t b, uint32_t
 	}
 	*tail = a != NO_NODE ? a : b;
 	return head;
+}
+
+/* Sort a chain of a few members by putting one after the other into its place. */
+static uint32_t sort_few(struct scan *scan, uint32_t first, uint32_t *duplicate)
+{
+	uint32_t sorted = NO_NODE;
+	while (first != NO_NODE) {
+		struct node *member = &scan->nodes[first];
+		uint32_t *place = &sorted, next = member->next;
+		int order = -1;
+		while (*place != NO_NODE && (order = compare_names(scan, &scan->nodes[*place], member)) < 0)
+			place = &scan->nodes[*place].next;
+		if (order == 0)
+			*duplicate = first;
+		member->next = *place;
+		*place = first;
+		first = next;
+	}
+	return sorted;
 }
 
 /* Sort a chain of members: a merge sort, since its worst case is its usual case. */
@@ -139,7 +159,9 @@ bool json_order_members(struct scan *scan, const struct frame *frame, const char
 {
 	struct node *object = &scan->nodes[frame->object];
 	uint32_t duplicate = NO_NODE;
-	if (frame->members <= SMALL_OBJECT) {
+	if (frame->members <= TINY_OBJECT) {
+		object->next = sort_few(scan, object->next, &duplicate);
+	} else if (frame->members <= SMALL_OBJECT) {
 		object->next = sort_members(scan, object->next, &duplicate);
 	} else {
 		scan->unsorted += frame->members;

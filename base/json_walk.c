@@ -355,17 +355,13 @@ size_t json_count(struct slice array)
 	return count;
 }
 
-bool json_string_is(struct slice raw, struct slice text)
+/* The same of a string's body that is longer than the text: some of it has to be escapes. */
+static bool means_text(struct slice body, struct slice text)
 {
-	struct slice body = string_body(raw);
 	const char *p = body.at, *end = p + body.len;
-	if (body.len < text.len)
-		return false; /* escapes are longer than what they mean */
-	if (body.len == text.len)
-		return slice_equal(body, text) && !memchr(p, '\\', body.len);
-	if ((text.len && *p != '\\' && *p != *text.at) || !memchr(p, '\\', body.len))
-		return false;
 	size_t seen = 0;
+	if (!memchr(p, '\\', body.len))
+		return false;
 	while (p < end) {
 		char decoded[4] = { *p };
 		size_t len = 1;
@@ -375,6 +371,19 @@ bool json_string_is(struct slice raw, struct slice text)
 		seen += len;
 	}
 	return seen == text.len;
+}
+
+/* Names are looked for by asking this of one after the other: most that are another one differ in length or first byte. */
+bool json_string_is(struct slice raw, struct slice text)
+{
+	struct slice body = string_body(raw);
+	if (body.len < text.len)
+		return false; /* escapes are longer than what they mean */
+	if (text.len && *body.at != *text.at && *body.at != '\\')
+		return false;
+	if (body.len > text.len)
+		return means_text(body, text);
+	return slice_equal(body, text) && !memchr(body.at, '\\', body.len);
 }
 
 /* The bytes up to the first backslash go to `to`, which has room for all. Returns where it stands, or `end`. */

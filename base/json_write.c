@@ -5,9 +5,14 @@
 #include "base/json_chars.h"
 #include "base/utf8.h"
 
-static void put_run(struct buf *out, const char *from, const char *to)
+/* A run of bytes that stand for themselves, and an escape behind it. */
+static void put_run(struct buf *out, struct slice run, const char *escape, size_t escape_len)
 {
-	buf_put(out, (struct slice){ from, (size_t)(to - from) });
+	if (!buf_reserve(out, run.len + escape_len))
+		return;
+	memcpy(out->store->bytes + out->len, run.at, run.len);
+	memcpy(out->store->bytes + out->len + run.len, escape, escape_len);
+	out->len += run.len + escape_len;
 }
 
 void json_put_in_string(struct buf *out, struct slice text)
@@ -22,11 +27,10 @@ void json_put_in_string(struct buf *out, struct slice text)
 		}
 		char escaped[6];
 		size_t len = json_escape_write(escaped, ascii ? (unsigned char)*p : 0xFFFD);
-		put_run(out, run, p);
-		buf_put(out, (struct slice){ escaped, len });
+		put_run(out, (struct slice){ run, (size_t)(p - run) }, escaped, len);
 		run = ++p;
 	}
-	put_run(out, run, end);
+	buf_put(out, (struct slice){ run, (size_t)(end - run) });
 }
 
 void json_put_string(struct buf *out, struct slice text)
