@@ -250,11 +250,12 @@ enum mcp_taken mcp_take_message(struct mcp_message *message, struct slice text)
 
 /* ---------------------------------------------------------------- a POST */
 
+/* The word is in lower case, and begins with no byte that 0x20 would change. */
 static bool has_word(struct slice text, const char *word)
 {
 	size_t len = strlen(word);
 	for (size_t i = 0; i + len <= text.len; i++)
-		if (strncasecmp(text.at + i, word, len) == 0)
+		if ((text.at[i] | 0x20) == *word && strncasecmp(text.at + i, word, len) == 0)
 			return true;
 	return false;
 }
@@ -264,11 +265,11 @@ bool mcp_takes_events(const struct request *request)
 	return has_word(request->headers[HEADER_ACCEPT], "text/event-stream");
 }
 
-/* JSON is for everybody, but for who wants events and nothing else. */
+/* JSON is for everybody, but for who wants events and nothing else. Most take both, and name JSON first. */
 bool mcp_wants_events(const struct request *request)
 {
 	struct slice accept = request->headers[HEADER_ACCEPT];
-	return mcp_takes_events(request) && !has_word(accept, "application/json") && !has_word(accept, "*/*") &&
+	return !has_word(accept, "application/json") && mcp_takes_events(request) && !has_word(accept, "*/*") &&
 	       !has_word(accept, "application/*");
 }
 
