@@ -50,10 +50,13 @@ bool front_refuse_for_memory(struct worker *worker, struct request *request, con
 /* "application/json", or any "...+json", with or without parameters. */
 bool front_is_json_type(struct slice type)
 {
+	static const struct slice plain = { "application/json", 16 };
+	if (slice_equal(type, plain))
+		return true; /* as nearly everybody writes it */
 	size_t len = 0;
 	while (len < type.len && type.at[len] != ';' && type.at[len] != ' ')
 		len++;
-	if (len == 16 && strncasecmp(type.at, "application/json", 16) == 0)
+	if (len == plain.len && strncasecmp(type.at, plain.at, len) == 0)
 		return true;
 	return len > 5 && strncasecmp(type.at + len - 5, "+json", 5) == 0;
 }

@@ -2,8 +2,10 @@
 /* reply.c: answers into replies. */
 #include "gateway/call/reply.h"
 
+#include <endian.h>
 #include <stdio.h>
 
+#include "base/hex.h"
 #include "base/json.h"
 #include "gateway/call/world.h"
 
@@ -290,14 +292,13 @@ bool reply_none_match(const struct request *request, const char *etag)
 /* The tag of the answer's bytes, for as long as it is kept. True: the caller has them. */
 static bool put_etag(struct request *request, struct reply *reply, const struct call *call)
 {
-	static const char digits[] = "0123456789abcdef";
 	char etag[2 + 16 + 1] = "\"";
 	if (!call->entry && !call->stored)
 		return false;
-	uint64_t tag = answer_tag(call->answer);
-	for (int i = 16; i > 0; i--, tag >>= 4)
-		etag[i] = digits[tag & 15];
+	uint64_t tag = htobe64(answer_tag(call->answer));
+	hex_write(etag + 1, (const unsigned char *)&tag, sizeof tag);
 	etag[17] = '"';
+	etag[18] = '\0';
 	reply_header_text(reply, "ETag", slice_of(etag));
 	return reply_none_match(request, etag);
 }

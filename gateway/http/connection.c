@@ -282,6 +282,10 @@ static void cut_slow_readers(struct http *http, uint64_t now_us)
 void connections_turn(struct http *http, uint64_t now_us)
 {
 	struct connection *connection;
+	uint64_t due_us = http->connections_due_us;
+	http->connections_due_us = 0;
+	if (now_us < due_us)
+		return;
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_IDLE])) &&
 	       clock_add(connection->since_us, QUIET_US) <= now_us)
 		watch_idle(connection, now_us);
@@ -308,30 +312,30 @@ void connections_turn(struct http *http, uint64_t now_us)
 	cut_slow_readers(http, now_us);
 }
 
-uint64_t connections_deadline(const struct http *http)
+/* The earlier one of `us` and when the oldest connection of a phase has been in it for `limit_us`. */
+static inline uint64_t earlier(uint64_t us, const struct http *http, enum phase phase, uint64_t limit_us)
+{
+	const struct connection *first = TAILQ_FIRST(&http->phases[phase]);
+	if (!first)
+		return us;
+	uint64_t due_us = clock_add(first->since_us, limit_us);
+	return due_us < us ? due_us : us;
+}
+
+uint64_t connections_deadline(struct http *http)
 {
 	const struct http_settings *settings = http->settings;
-	const struct {
-		enum phase phase;
-		uint64_t limit_us;
-	} limits[] = {
-		{ PHASE_IDLE, QUIET_US },
-		{ PHASE_BODY, QUIET_US },
-		{ PHASE_PROCESSING, WATCH_AFTER_US },
-		{ PHASE_WATCHING_CLIENT, WAIT_COLD_AFTER_US },
-		{ PHASE_ARRIVED, settings->header_timeout_us },
-		{ PHASE_HEAD, settings->header_timeout_us },
-		{ PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us) },
-		{ PHASE_IDLE_WATCHED, after_quiet(idle_limit_us(http)) },
-		{ PHASE_IDLE_WATCHED, COLD_AFTER_US },
-		{ PHASE_IDLE_COLD, after_quiet(idle_limit_us(http)) },
-		{ PHASE_LEFT, QUIET_US },
-	};
-	uint64_t deadline = TAILQ_EMPTY(&http->phases[PHASE_SENDING]) ? CLOCK_NEVER : http->sending_check_us;
-	for (size_t i = 0; i < countof(limits); i++) {
-		const struct connection *first = TAILQ_FIRST(&http->phases[limits[i].phase]);
-		uint64_t due = first ? clock_add(first->since_us, limits[i].limit_us) : CLOCK_NEVER;
-		deadline = due < deadline ? due : deadline;
-	}
-	return deadline;
+	uint64_t idle_us = after_quiet(idle_limit_us(http));
+	uint64_t us = TAILQ_EMPTY(&http->phases[PHASE_SENDING]) ? CLOCK_NEVER : http->sending_check_us;
+	us = earlier(us, http, PHASE_IDLE, QUIET_US);
+	us = earlier(us, http, PHASE_BODY, QUIET_US);
+	us = earlier(us, http, PHASE_PROCESSING, WATCH_AFTER_US);
+	us = earlier(us, http, PHASE_WATCHING_CLIENT, WAIT_COLD_AFTER_US);
+	us = earlier(us, http, PHASE_ARRIVED, settings->header_timeout_us);
+	us = earlier(us, http, PHASE_HEAD, settings->header_timeout_us);
+	us = earlier(us, http, PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us));
+	us = earlier(us, http, PHASE_IDLE_WATCHED, idle_us < COLD_AFTER_US ? idle_us : COLD_AFTER_US);
+	us = earlier(us, http, PHASE_IDLE_COLD, idle_us);
+	us = earlier(us, http, PHASE_LEFT, QUIET_US);
+	return http->connections_due_us = us;
 }

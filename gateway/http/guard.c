@@ -9,41 +9,44 @@
 
 #include "base/utf8.h"
 
-static const char *const method_names[HTTP_METHOD_COUNT] = {
-	"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
-};
+static const struct slice method_names[HTTP_METHOD_COUNT] = { { "GET", 3 },  { "HEAD", 4 },   { "POST", 4 },
+							      { "PUT", 3 },  { "DELETE", 6 }, { "OPTIONS", 7 },
+							      { "PATCH", 5 } };
 
 const char *http_method_name(enum http_method method)
 {
-	return method < HTTP_METHOD_COUNT ? method_names[method] : "?";
+	return method < HTTP_METHOD_COUNT ? method_names[method].at : "?";
 }
 
 /* HTTP_METHOD_COUNT: we know none of that name. */
 static enum http_method method_of(struct slice name)
 {
 	for (int i = 0; i < HTTP_METHOD_COUNT; i++)
-		if (slice_equal(name, slice_of(method_names[i])))
+		if (slice_equal(name, method_names[i]))
 			return (enum http_method)i;
 	return HTTP_METHOD_COUNT;
 }
 
-/* Whether a name is this lower-case word in any case. Of a token: a byte 0x20 below a mark would count for the mark,
- * and that is none of a token's. Words at a time, since each header is compared with some. */
-static inline bool is_word(const char *name, const char *word, size_t len)
+/* Whether bytes, up to eight, differ from those of a word in lower case by more than the case of letters, which of a word's
+ * bytes alone have 0x40. */
+static INLINED bool differ(const char *name, const char *word, size_t len)
 {
-	const uint64_t lower = UINT64_C(0x2020202020202020);
-	uint64_t a, b;
-	size_t at = 0;
-	for (; len - at >= sizeof a; at += sizeof a) {
-		memcpy(&a, name + at, sizeof a);
-		memcpy(&b, word + at, sizeof b);
-		if ((a | lower) != b)
+	uint64_t a = 0, b = 0;
+	memcpy(&a, name, len);
+	memcpy(&b, word, len);
+	return (a ^ b) & ~(b >> 1 & UINT64_C(0x2020202020202020));
+}
+
+/* Whether a name is this word of lower-case letters and hyphens, in any case. len: a constant. Eight bytes at a time, the
+ * last of them maybe once more, since each header is compared with some words. */
+static INLINED bool is_word(const char *name, const char *word, size_t len)
+{
+	if (len < 8)
+		return !differ(name, word, len);
+	for (size_t at = 0; at + 8 < len; at += 8)
+		if (differ(name + at, word + at, 8))
 			return false;
-	}
-	for (; at < len; at++)
-		if ((name[at] | 0x20) != word[at])
-			return false;
-	return true;
+	return !differ(name + len - 8, word + len - 8, 8);
 }
 
 /* HEADER_COUNT: nobody here looks at it. *list: it may come twice. */
@@ -73,6 +76,9 @@ static bool is_token(const char *text, size_t len)
 			return false;
 	return len > 0;
 }
+
+/* What a request's target may hold: visible, and neither '#' nor a backslash. */
+static const bool target_bytes[256] = { ['!' ... '"'] = true, ['$' ... '['] = true, [']' ... '~'] = true };
 
 static bool is_control(unsigned char c)
 {
@@ -157,8 +163,10 @@ static bool keep_known(struct head_walk *walk, enum http_header header, bool lis
 /* One header by the rules, whoever has split the head into lines. */
 static bool take_header(struct head_walk *walk, struct slice name, struct slice value)
 {
+	bool list = false;
+	enum http_header header = known_header(name, &list);
 	walk->records++;
-	if (!is_token(name.at, name.len))
+	if (header == HEADER_COUNT && !is_token(name.at, name.len))
 		return complain_of(walk, REJECT_BAD_HEADER,
 				   "A header's name has a byte that is not allowed (RFC 9110, 5.1).");
 	if (!is_field_value(value.at, value.len))
@@ -173,8 +181,6 @@ static bool take_header(struct head_walk *walk, struct slice name, struct slice 
 	if (walk->tenant_header.len && name_is(name.at, name.len, walk->tenant_header) &&
 	    !keep_known(walk, HEADER_TENANT, false, cut))
 		return false;
-	bool list = false;
-	enum http_header header = known_header(name, &list);
 	return header == HEADER_COUNT || keep_known(walk, header, list, cut);
 }
 
@@ -264,6 +270,8 @@ static const struct guard_decision pass = { OUTCOME_OK, REJECT_REASON_COUNT, NUL
 static size_t absolute_prefix(struct slice target, struct slice *authority)
 {
 	static const struct slice schemes[] = { { "http://", 7 }, { "https://", 8 } };
+	if (target.len && *target.at == '/')
+		return 0; /* a path, as nearly all are */
 	for (size_t i = 0; i < countof(schemes); i++) {
 		size_t scheme = schemes[i].len;
 		if (target.len <= scheme || strncasecmp(target.at, schemes[i].at, scheme) != 0)
@@ -306,7 +314,7 @@ static struct guard_decision check_target(struct request *request, struct slice 
 	}
 	for (size_t i = 0; i < target.len; i++) {
 		unsigned char c = (unsigned char)target.at[i];
-		if (c <= 0x20 || c >= 0x7f || c == '#' || c == '\\')
+		if (!target_bytes[c])
 			return refuse_bad(REJECT_BAD_TARGET,
 					  "The request target has a byte that must be percent-encoded.");
 		if (c == '%' && target.len - i > 2 && target.at[i + 1] == '0' && target.at[i + 2] == '0')

@@ -5,12 +5,14 @@
  * library's daemons in daemon.c; http_private.h draws the states.
  */
 #include <assert.h>
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "gateway/http/guard.h"
+#include "base/hex.h"
 #include "base/random.h"
 #include "gateway/http/http_private.h"
 
@@ -62,10 +64,8 @@ void request_recycle(struct http *http, struct http_request *http_request)
 
 void request_id_new(struct http *http, char id[REQUEST_ID_BYTES])
 {
-	uint64_t number = random_ids_next(&http->ids);
-	for (size_t i = 0; i < 16; i++) /* not printf: every request has one */
-		id[i] = "0123456789abcdef"[number >> (60 - 4 * i) & 15];
-	id[16] = '\0';
+	uint64_t number = htobe64(random_ids_next(&http->ids));
+	hex_write(id, (const unsigned char *)&number, sizeof number);
 }
 
 static void set_request_id(struct http *http, struct request *request)

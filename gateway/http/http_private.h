@@ -160,6 +160,8 @@ struct http {
 	/* connection.c */
 	struct connections phases[PHASE_COUNT];
 	uint64_t sending_check_us; /* when those in SENDING are looked at again */
+	uint64_t
+		connections_due_us; /* what connections_deadline has said of the turn that comes; 0: it was not asked */
 	/* http.c */
 	struct http_requests resume; /* answered or gone while suspended: resumed together once a turn */
 	struct lingers lingering;    /* refused while their client still sends: see linger.c */
@@ -246,10 +248,11 @@ void connection_notify(void *context, struct MHD_Connection *mhd, void **socket_
 void connection_enter(struct connection *connection, enum phase phase, uint64_t now_us);
 /* The settings have changed: whom they trust is asked anew. */
 void connections_use_settings(struct http *http);
-/* Once a turn: watch those that have been in their phase for a while, cut off those past its deadline. */
+/* Once a turn: watch those that have been in their phase for a while, cut off those past its deadline. Before what
+ * connections_deadline has said it does nothing: what has entered a phase since is looked at in the next turn. */
 void connections_turn(struct http *http, uint64_t now_us);
-/* When connections_turn has something to do at the latest. */
-uint64_t connections_deadline(const struct http *http);
+/* When connections_turn has something to do at the latest; of the next one only. */
+uint64_t connections_deadline(struct http *http);
 
 /* --- linger.c --- */
 
