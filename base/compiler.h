@@ -18,6 +18,9 @@
 #endif
 /* On a function of a hot loop that two callers have: gcc would then call it, and pass by memory what stays in registers. */
 #define INLINED inline __attribute__((always_inline))
+/* On a function that one which is called often seldom calls: put into it, it would have that save registers, and guard its
+ * stack, each time. */
+#define APART __attribute__((noinline))
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 /* clang-format off */
 #define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))

@@ -11,7 +11,7 @@
 
 enum { MANY_ESCAPES = 8 };
 
-static const char *skip_blanks(const char *p, const char *end)
+static INLINED const char *skip_blanks(const char *p, const char *end)
 {
 	while (p < end && json_blank(*p))
 		p++;
@@ -356,7 +356,7 @@ size_t json_count(struct slice array)
 }
 
 /* The same of a string's body that is longer than the text: some of it has to be escapes. */
-static bool means_text(struct slice body, struct slice text)
+static APART bool means_text(struct slice body, struct slice text)
 {
 	const char *p = body.at, *end = p + body.len;
 	size_t seen = 0;

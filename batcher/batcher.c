@@ -302,12 +302,8 @@ static bool is_quiet(const struct batcher *batcher)
 	       (batcher->silent || !has_news(batcher));
 }
 
-uint64_t batcher_deadline(const struct batcher *batcher)
+static APART uint64_t next_deadline(const struct batcher *batcher)
 {
-	if (is_quiet(batcher)) {                /* asked of every upstream three times a turn */
-		assert(!batcher->common.waits); /* a lane waits with it, or is to be looked at */
-		return CLOCK_NEVER;
-	}
 	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled) || !TAILQ_EMPTY(&batcher->hurried) ||
 	    has_news(batcher))
 		return 0;
@@ -324,6 +320,15 @@ uint64_t batcher_deadline(const struct batcher *batcher)
 	if (waiting_learns_with_others(batcher) && batcher->overdue_look_us < look_us)
 		look_us = batcher->overdue_look_us;
 	return look_us < expiry_us ? look_us : expiry_us;
+}
+
+/* Asked of every upstream three times a turn. */
+uint64_t batcher_deadline(const struct batcher *batcher)
+{
+	if (!is_quiet(batcher))
+		return next_deadline(batcher);
+	assert(!batcher->common.waits); /* a lane waits with it, or is to be looked at */
+	return CLOCK_NEVER;
 }
 
 void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t now_us)
