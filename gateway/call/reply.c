@@ -161,8 +161,7 @@ const char *source_word(enum call_source source)
 	return "none";
 }
 
-/* Text into a header's value without the cost of printf: a hit writes three of these. Not cleared: only what has been
- * written of it is read. */
+/* Text into a header's value without the cost of printf: a hit writes three of these. */
 struct value {
 	size_t len;
 	char text[REPLY_HEADER_VALUE_BYTES];
@@ -208,7 +207,7 @@ static void value_miss_reason(struct value *value, enum cache_miss_reason reason
 
 static void put_cache_status(struct reply *reply, const struct call *call)
 {
-	struct value value;
+	struct value value UNCLEARED;
 	value.len = 0;
 	value_text(&value, "jitney; ");
 	switch (call->source) {
@@ -248,7 +247,7 @@ static void put_cache_status(struct reply *reply, const struct call *call)
 
 static void put_number(struct reply *reply, const char *name, uint64_t number)
 {
-	struct value value;
+	struct value value UNCLEARED;
 	value.len = 0;
 	value_number(&value, (int64_t)number);
 	reply_header_text(reply, name, (struct slice){ value.text, value.len });
@@ -256,7 +255,7 @@ static void put_number(struct reply *reply, const char *name, uint64_t number)
 
 static void put_timing(struct reply *reply, const struct call *call)
 {
-	struct value value;
+	struct value value UNCLEARED;
 	if (call->facts.attempts > 1)
 		put_number(reply, "X-Attempts", call->facts.attempts);
 	if (!call->facts.id && !call->entry)

@@ -146,7 +146,7 @@ static void take_trace(struct mcp_message *message)
 
 static enum mcp_taken take_call(struct mcp_message *message)
 {
-	struct mcp_error error;
+	struct mcp_error error UNCLEARED;
 	message->tool = mcp_find_tool(message->worker, message->asked.name, &error);
 	if (!message->tool) {
 		mcp_put_error(message,
@@ -176,7 +176,7 @@ void mcp_put_list(struct mcp_message *message)
 static enum mcp_taken serve_method(struct mcp_message *message)
 {
 	const struct mcp_request *asked = &message->asked;
-	struct mcp_error error;
+	struct mcp_error error UNCLEARED;
 	switch (asked->method) {
 	case MCP_METHOD_INITIALIZE:
 		mcp_reply_initialize(message->out, message->in_array ? NULL : message->worker, asked);
@@ -227,7 +227,7 @@ static void note_client(struct request *request, const struct mcp_request *asked
 
 enum mcp_taken mcp_take_message(struct mcp_message *message, struct slice text)
 {
-	struct mcp_error error;
+	struct mcp_error error UNCLEARED;
 	struct mcp_fault fault = mcp_request_read(text, &message->asked);
 	note_client(message->request, &message->asked);
 	message->era = mcp_era_of(message->request, &message->asked);
@@ -294,7 +294,7 @@ static void serve_or_wait(struct worker *worker, struct request *request, const 
 
 static void serve_post(struct worker *worker, struct request *request)
 {
-	struct caller caller;
+	struct caller caller UNCLEARED;
 	if (!mcp_check_token(worker, request)) {
 		front_refuse(worker, request, &wire_mcp, REJECT_UNAUTHORIZED, OUTCOME_UNAUTHORIZED,
 			     "Authorization: Bearer is missing.");

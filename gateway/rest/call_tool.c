@@ -52,7 +52,7 @@ static struct call *make_call(struct worker *worker, struct request *request, co
 void rest_call_tool(struct worker *worker, struct request *request, struct slice tool_name)
 {
 	const struct tool *tool = catalogue_tool(worker_catalogue(worker), tool_name);
-	struct caller caller;
+	struct caller caller UNCLEARED;
 	unsigned upstream;
 	if (!tool && !lists_may_hold(worker, tool_name, &upstream)) {
 		reply_answer(request, front_unknown_tool(worker, tool_name));

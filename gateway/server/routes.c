@@ -110,7 +110,7 @@ static void write_allow(const struct route *route, char *allow, size_t bytes)
 
 static void serve_route(struct worker *worker, struct request *request, const struct route *route, struct slice rest)
 {
-	char allow[64], place[DECODED_BYTES];
+	char allow[64] UNCLEARED, place[DECODED_BYTES] UNCLEARED;
 	struct slice decoded;
 	enum http_method method = request->method == HTTP_HEAD ? HTTP_GET : request->method;
 	if (!percent_decode(rest, place, sizeof place, &decoded)) {

@@ -382,7 +382,8 @@ static double busy_of(const struct endpoint *endpoint, uint64_t now_us)
 /* Among equals in turn: else the first of the list had all that comes one by one. */
 static struct endpoint *choose_least_loaded(const struct candidates *candidates, uint64_t now_us)
 {
-	struct candidates equal = { 0 };
+	struct candidates equal UNCLEARED;
+	equal.count = 0;
 	double least = busy_of(find_cheapest(candidates, now_us, busy_of), now_us);
 	for (size_t i = 0; i < candidates->count; i++)
 		if (busy_of(candidates->all[i], now_us) <= least)
@@ -505,7 +506,7 @@ static struct endpoint *find_due(struct endpoint_set *set, const struct endpoint
 
 struct endpoint *endpoint_pick(struct endpoint_set *set, const struct endpoint_pick *pick, uint64_t now_us)
 {
-	struct candidates candidates;
+	struct candidates candidates UNCLEARED;
 	struct endpoint *due = find_due(set, pick, now_us);
 	if (due)
 		return due;
