@@ -313,7 +313,7 @@ void connections_turn(struct http *http, uint64_t now_us)
 }
 
 /* The earlier one of `us` and when the oldest connection of a phase has been in it for `limit_us`. */
-static inline uint64_t earlier(uint64_t us, const struct http *http, enum phase phase, uint64_t limit_us)
+static inline uint64_t earlier_of(uint64_t us, const struct http *http, enum phase phase, uint64_t limit_us)
 {
 	const struct connection *first = TAILQ_FIRST(&http->phases[phase]);
 	if (!first)
@@ -327,15 +327,15 @@ uint64_t connections_deadline(struct http *http)
 	const struct http_settings *settings = http->settings;
 	uint64_t idle_us = after_quiet(idle_limit_us(http));
 	uint64_t us = TAILQ_EMPTY(&http->phases[PHASE_SENDING]) ? CLOCK_NEVER : http->sending_check_us;
-	us = earlier(us, http, PHASE_IDLE, QUIET_US);
-	us = earlier(us, http, PHASE_BODY, QUIET_US);
-	us = earlier(us, http, PHASE_PROCESSING, WATCH_AFTER_US);
-	us = earlier(us, http, PHASE_WATCHING_CLIENT, WAIT_COLD_AFTER_US);
-	us = earlier(us, http, PHASE_ARRIVED, settings->header_timeout_us);
-	us = earlier(us, http, PHASE_HEAD, settings->header_timeout_us);
-	us = earlier(us, http, PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us));
-	us = earlier(us, http, PHASE_IDLE_WATCHED, idle_us < COLD_AFTER_US ? idle_us : COLD_AFTER_US);
-	us = earlier(us, http, PHASE_IDLE_COLD, idle_us);
-	us = earlier(us, http, PHASE_LEFT, QUIET_US);
+	us = earlier_of(us, http, PHASE_IDLE, QUIET_US);
+	us = earlier_of(us, http, PHASE_BODY, QUIET_US);
+	us = earlier_of(us, http, PHASE_PROCESSING, WATCH_AFTER_US);
+	us = earlier_of(us, http, PHASE_WATCHING_CLIENT, WAIT_COLD_AFTER_US);
+	us = earlier_of(us, http, PHASE_ARRIVED, settings->header_timeout_us);
+	us = earlier_of(us, http, PHASE_HEAD, settings->header_timeout_us);
+	us = earlier_of(us, http, PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us));
+	us = earlier_of(us, http, PHASE_IDLE_WATCHED, idle_us < COLD_AFTER_US ? idle_us : COLD_AFTER_US);
+	us = earlier_of(us, http, PHASE_IDLE_COLD, idle_us);
+	us = earlier_of(us, http, PHASE_LEFT, QUIET_US);
 	return http->connections_due_us = us;
 }

@@ -29,7 +29,7 @@ static enum http_method method_of(struct slice name)
 
 /* Whether bytes, up to eight, differ from those of a word in lower case by more than the case of letters, which of a word's
  * bytes alone have 0x40. */
-static INLINED bool differ(const char *name, const char *word, size_t len)
+static INLINED bool bytes_differ(const char *name, const char *word, size_t len)
 {
 	uint64_t a = 0, b = 0;
 	memcpy(&a, name, len);
@@ -42,11 +42,11 @@ static INLINED bool differ(const char *name, const char *word, size_t len)
 static INLINED bool is_word(const char *name, const char *word, size_t len)
 {
 	if (len < 8)
-		return !differ(name, word, len);
+		return !bytes_differ(name, word, len);
 	for (size_t at = 0; at + 8 < len; at += 8)
-		if (differ(name + at, word + at, 8))
+		if (bytes_differ(name + at, word + at, 8))
 			return false;
-	return !differ(name + len - 8, word + len - 8, 8);
+	return !bytes_differ(name + (len - 8), word + (len - 8), 8);
 }
 
 /* HEADER_COUNT: nobody here looks at it. *list: it may come twice. */
