@@ -25,6 +25,8 @@ size_t mailbox_open(struct mailbox *mailbox)
 	assert_owner(loop_owner(mailbox->loop));
 	struct mail *newest = atomic_exchange_explicit(&mailbox->newest, NULL, memory_order_acquire);
 	struct mail *oldest = NULL;
+	if (newest)
+		loop_refresh(mailbox->loop); /* the turn may have begun before it was sent, by another thread's clock */
 	while (newest) {
 		struct mail *next = newest->next;
 		newest->next = oldest;

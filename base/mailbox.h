@@ -28,7 +28,7 @@ void mailbox_init(struct mailbox *mailbox, struct loop *loop);
 /* Hand mail->open over to the receiver. Any thread. Mails of one sender are opened in the order they were posted. */
 void mailbox_post(struct mailbox *mailbox, struct mail *mail);
 /* Open all that has been posted so far, oldest first; what is posted meanwhile waits for the next call.
- * The receiver's thread. Returns how many were opened. */
+ * The receiver's thread. Returns how many were opened. Where there was mail, loop_now is no earlier than its senders'. */
 size_t mailbox_open(struct mailbox *mailbox);
 
 #endif

@@ -237,6 +237,32 @@ static void mails_go_to_and_fro_between_threads(void **state)
 		loop_free(stations[i].loop);
 }
 
+static struct loop *told_by;
+static uint64_t told_us;
+
+static void open_and_look(struct mail *mail)
+{
+	(void)mail;
+	told_us = loop_now(told_by);
+}
+
+/* Who waited long between the begin of a turn and the post must not take it for older than its sender does. */
+static void mail_comes_no_earlier_than_it_was_sent(void **state)
+{
+	(void)state;
+	struct mailbox mailbox;
+	struct mail mail = { .open = open_and_look };
+	clock_set(1000);
+	struct loop *loop = told_by = new_loop(&mailbox);
+	loop_wait(loop, 1000);
+	clock_set(1500);
+	mailbox_post(&mailbox, &mail);
+	assert_int_equal(mailbox_open(&mailbox), 1);
+	assert_int_equal(told_us, 1500);
+	loop_free(loop);
+	clock_set(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +272,7 @@ int main(void)
 		cmocka_unit_test(a_mail_may_be_freed_when_opened),
 		cmocka_unit_test(of_many_senders_each_mail_is_opened_once_and_in_order),
 		cmocka_unit_test(mails_go_to_and_fro_between_threads),
+		cmocka_unit_test(mail_comes_no_earlier_than_it_was_sent),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
