@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * random.h: numbers that look random, for pauses that are not to end together, choices, ids, loads and providers that are
- * made up: none of them secret. And what nobody can guess, to begin with. A sequence is the same in every run and on every machine for the same state, which rand()'s
- * is not. Whoever has a state owns it, on one thread.
+ * made up: none of them secret. A sequence is the same in every run and on every machine for the same state, which rand()'s
+ * is not. Whoever has a state owns it, on one thread. And what nobody can guess, for a state to begin with, and for keys.
  */
 #ifndef JITNEY_BASE_RANDOM_H
 #define JITNEY_BASE_RANDOM_H
