@@ -76,6 +76,13 @@ static void tell_curl(const struct socket_watch *watch, uint32_t events)
 	curl_multi_socket_action(watch->transport->multi, watch->watch.fd, mask, &running);
 }
 
+/* What the loop has told of a kept connection: see struct socket_watch. */
+static void hear_kept(struct socket_watch *watch)
+{
+	if (!is_over(watch->watch.fd))
+		end_kept(watch);
+}
+
 /* It goes behind those that were passed over before. */
 static void put_off(struct socket_watch *watch, uint32_t events)
 {
@@ -91,10 +98,8 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
 	struct socket_watch *socket_watch = container_of(watch, struct socket_watch, watch);
 	const struct transport *transport = socket_watch->transport;
 	bool waits = loop_spent(transport->loop) || transport->due || !TAILQ_EMPTY(&transport->put_off);
-	if (socket_watch->kept && is_over(watch->fd))
-		return;
 	if (socket_watch->kept)
-		end_kept(socket_watch);
+		hear_kept(socket_watch);
 	else if ((events & EPOLLIN) && waits)
 		put_off(socket_watch, events);
 	else
@@ -195,7 +200,9 @@ void sockets_read_on(struct transport *transport)
 		uint32_t events = watch->put_off;
 		TAILQ_REMOVE(&transport->put_off, watch, next);
 		watch->put_off = 0;
-		if (!watch->kept && (watch->events & EPOLLIN))
+		if (watch->kept)
+			hear_kept(watch); /* its answer was read with another's: what is left nobody has asked for */
+		else if (watch->events & EPOLLIN)
 			tell_curl(watch, events);
 	}
 }
