@@ -246,7 +246,7 @@ static enum MHD_Result head_complete(struct http *http, struct http_request *htt
 	return MHD_YES;
 }
 
-/* From http->resume on, in a turn that has room for it. It is no part of any phase: deadlines go on. */
+/* From http->resume on, in a turn that has room for it. */
 static void wait_for_turn(struct http_request *http_request)
 {
 	MHD_suspend_connection(http_request->mhd);
@@ -293,14 +293,24 @@ static bool make_room(struct http_request *http_request, size_t more)
 	return true;
 }
 
+/* Until a turn has room for a piece of its body, which the library gives again then. The wait is the gateway's: nobody is cut
+ * off for it, nor taken for one that has left, and the body's time begins anew after it. That is at most once each time the
+ * body's room doubles, so who drips does not live on it. */
+static void put_off(struct http *http, struct http_request *http_request, size_t piece_bytes)
+{
+	http_request->piece_bytes = piece_bytes;
+	loop_unwatch(http->loop, &http_request->connection->watch);
+	connection_enter(http_request->connection, PHASE_PUT_OFF, loop_now(http->loop));
+	wait_for_turn(http_request);
+}
+
 static enum MHD_Result body_piece(struct http *http, struct http_request *http_request, const char *bytes, size_t *len)
 {
 	struct buf *body = &http_request->request.body;
 	if (http_request->connection->phase == PHASE_CUT)
-		return MHD_NO; /* it was, while it waited */
+		return MHD_NO; /* what came before is read nevertheless */
 	if (!http_request->may_grow && waits_to_grow(http, http_request, *len)) {
-		http_request->piece_bytes = *len;
-		wait_for_turn(http_request); /* the library gives the same bytes again */
+		put_off(http, http_request, *len);
 		return MHD_YES;
 	}
 	http_request->may_grow = false;
@@ -428,11 +438,10 @@ static void resume_request(struct http *http, struct http_request *http_request)
 	TAILQ_REMOVE(&http->resume, http_request, next);
 	http_request->resume_due = false;
 	http_request->suspended = false;
-	if (http_request->state != STATE_READING) {
-		loop_unwatch(http->loop, &connection->watch);
-		if (connection->phase != PHASE_PROCESSING)
-			connection_enter(connection, PHASE_PROCESSING, loop_now(http->loop));
-	}
+	enum phase phase = http_request->state == STATE_READING ? PHASE_BODY : PHASE_PROCESSING;
+	loop_unwatch(http->loop, &connection->watch);
+	if (connection->phase != phase)
+		connection_enter(connection, phase, loop_now(http->loop));
 	MHD_resume_connection(http_request->mhd);
 	daemon_run_soon(connection->daemon);
 }
@@ -440,7 +449,7 @@ static void resume_request(struct http *http, struct http_request *http_request)
 /* Whether this turn has no room for what it waits for. */
 static bool waits_on(struct http *http, struct http_request *http_request)
 {
-	if (http_request->state != STATE_READING || http_request->connection->phase == PHASE_CUT)
+	if (http_request->state != STATE_READING)
 		return waits_to_begin(http, http_request);
 	http_request->may_grow = !waits_to_grow(http, http_request, http_request->piece_bytes);
 	return !http_request->may_grow;

@@ -13,6 +13,7 @@
  *     IDLE_WATCHED --(quiet for long)--> IDLE_COLD, the same without its memory
  *     IDLE, HEAD --(whole head)--> BODY --(whole body)--> PROCESSING --(reply sent)--> IDLE
  *     BODY --(after a while)--> SLOW_BODY
+ *     BODY, SLOW_BODY, LEFT --(its body is to grow, the turn has no room)--> PUT_OFF --(a turn has)--> BODY
  *     PROCESSING --(after a while without a reply)--> WATCHING_CLIENT --(there is one)--> PROCESSING
  *     WATCHING_CLIENT --(still none)--> WATCHING_COLD, the same without the memory it does not need
  *     PROCESSING --(after a while of sending)--> SENDING
@@ -51,6 +52,7 @@ enum phase {
 	PHASE_HEAD,
 	PHASE_BODY,
 	PHASE_SLOW_BODY,
+	PHASE_PUT_OFF, /* for the gateway's sake: without a deadline, and not watched */
 	PHASE_PROCESSING,
 	PHASE_WATCHING_CLIENT,
 	PHASE_WATCHING_COLD,

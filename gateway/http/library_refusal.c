@@ -29,6 +29,7 @@ static bool may_be_meant(const struct connection *connection)
 	case PHASE_SLOW_BODY:
 		return connection->chunked;
 	case PHASE_ARRIVED:
+	case PHASE_PUT_OFF:
 	case PHASE_PROCESSING:
 	case PHASE_WATCHING_CLIENT:
 	case PHASE_WATCHING_COLD:
