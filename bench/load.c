@@ -16,9 +16,10 @@ enum { MAX_CALLS = 100000000 };
 
 struct settings {
 	struct traffic_settings traffic;
-	uint64_t distinct;                         /* numbers run modulo this; 0: all different */
-	double zipf;                               /* > 0: they are drawn by Zipf's law of this exponent instead */
-	const char *method, *path, *body, *expect; /* templates: %d is the call's number, %% a percent sign */
+	uint64_t distinct; /* numbers run modulo this; 0: all different */
+	double zipf;       /* > 0: they are drawn by Zipf's law of this exponent instead */
+	const char *method;
+	const char *path, *body, *expect, *contains; /* templates: %d is the call's number, %% a percent sign */
 	struct wire_buf headers;
 };
 
@@ -37,7 +38,7 @@ struct load {
 	struct times took;       /* each answered call */
 	struct times refused;    /* of those, with a status of 400 or more */
 	uint64_t told_when;      /* of those, with Retry-After */
-	struct wire_buf scratch; /* the last rendered --body or --expect */
+	struct wire_buf scratch; /* the last rendered --body, --expect or --contains */
 };
 
 static void fail(const char *what, const char *argument)
@@ -150,12 +151,14 @@ static bool has_header(const struct traffic_answer *answer, const char *name)
 static void check_answer(struct load *load, const struct traffic_answer *answer)
 {
 	const struct wire_message *message = answer->message;
-	if (!load->options.expect || message->status != 200)
+	const char *template = load->options.expect ? load->options.expect : load->options.contains;
+	if (!template || message->status != 200)
 		return;
 	load->scratch.len = 0;
-	render(&load->scratch, load->options.expect, answer->number);
+	render(&load->scratch, template, answer->number);
 	const char *body = answer->bytes + message->head_len;
-	if (message->body_len == load->scratch.len && memcmp(body, load->scratch.at, load->scratch.len) == 0)
+	bool long_enough = load->options.contains || message->body_len == load->scratch.len;
+	if (long_enough && memmem(body, message->body_len, load->scratch.at, load->scratch.len))
 		return;
 	if (load->wrong++ == 0)
 		fprintf(stderr, "load: wrong answer to call %llu: %.*s\n", (unsigned long long)answer->number,
@@ -232,12 +235,14 @@ static bool report(struct load *load)
 /* --- the command line ---------------------------------------------------------------------------------------- */
 
 static const char HELP[] =
-	"load: closed-loop HTTP/1.1 load; every answer is checked, one JSON line is printed\n"
+	"load: HTTP/1.1 load, closed-loop or at a rate; every answer is checked, one JSON line is printed\n"
 	"  --connect HOST:PORT   numeric address        --unix PATH          or a unix socket\n"
 	"  --callers N           connections (1)        --calls N            calls in all\n"
 	"  --seconds S           stop after S           --timeout S          one call at most (30)\n"
-	"  --rate R              calls a second         --at-once            connect all, then start together\n"
-	"  --path P  --body B  --expect E               templates: %d is the call's number, %% a percent sign\n"
+	"  --rate R              calls a second; what one took counts from when it was due\n"
+	"  --at-once             connect all, then start together\n"
+	"  --path P  --body B                           templates: %d is the call's number, %% a percent sign\n"
+	"  --expect E            the whole answer       --contains E         or what is to be in it: templates too\n"
 	"  --distinct N          numbers run modulo N   --method M           (POST with a body, else GET)\n"
 	"  --zipf E              numbers below --distinct drawn by Zipf's law of this exponent\n"
 	"  --header 'Name: value'                       may be repeated\n"
@@ -245,7 +250,7 @@ static const char HELP[] =
 
 /* clang-format off */
 enum option_id { CONNECT = 1, UNIX, CALLERS, CALLS, DISTINCT, SECONDS, TIMEOUT, RATE, METHOD, PATH_, BODY, EXPECT, HEADER,
-	      AT_ONCE, ZIPF, HELP_ };
+	      AT_ONCE, ZIPF, CONTAINS, HELP_ };
 static const struct option OPTIONS[] = {
 	{ "connect", required_argument, NULL, CONNECT }, { "unix", required_argument, NULL, UNIX },
 	{ "callers", required_argument, NULL, CALLERS }, { "calls", required_argument, NULL, CALLS },
@@ -254,7 +259,7 @@ static const struct option OPTIONS[] = {
 	{ "method", required_argument, NULL, METHOD }, { "path", required_argument, NULL, PATH_ },
 	{ "body", required_argument, NULL, BODY }, { "expect", required_argument, NULL, EXPECT },
 	{ "header", required_argument, NULL, HEADER }, { "at-once", no_argument, NULL, AT_ONCE },
-	{ "zipf", required_argument, NULL, ZIPF },
+	{ "zipf", required_argument, NULL, ZIPF }, { "contains", required_argument, NULL, CONTAINS },
 	{ "help", no_argument, NULL, HELP_ }, { NULL, 0, NULL, 0 }
 };
 /* clang-format on */
@@ -291,6 +296,7 @@ static void set_option(struct settings *options, int option, const char *argumen
 	case PATH_: options->path = argument; break;
 	case BODY: options->body = argument; break;
 	case EXPECT: options->expect = argument; break;
+	case CONTAINS: options->contains = argument; break;
 	case HEADER: wire_printf(&options->headers, "%s\r\n", argument); break;
 	case ZIPF: options->zipf = number(argument, 10); break;
 	case AT_ONCE: options->traffic.at_once = true; break;
@@ -313,6 +319,8 @@ static void read_options(struct settings *options, int argc, char **argv)
 		fail("--callers must be at least 1", NULL);
 	if (options->traffic.calls == 0 && options->traffic.seconds_us == 0)
 		fail("--calls or --seconds is needed", NULL);
+	if (options->expect && options->contains)
+		fail("--expect or --contains, not both", NULL);
 	if (options->zipf > 0 && options->distinct == 0)
 		fail("--zipf needs --distinct", NULL);
 	if (!options->method)

@@ -32,6 +32,11 @@ def test_it_tells_wrong_answers(provider):
     assert report["wrong"] == 5
 
 
+def test_a_part_of_an_answer_can_be_asked_for(provider):
+    assert load(provider, "--calls", 12, "--body", '{"n":"%d."}', "--contains", '"%d."')["wrong"] == 0
+    assert load(provider, "--calls", 5, "--body", "{}", "--contains", "something else", status=1)["wrong"] == 5
+
+
 def test_it_counts_statuses_and_failures(provider):
     provider.next(behave.status(404), behave.close, behave.garbage)
     report = load(provider, "--calls", 5, status=1)

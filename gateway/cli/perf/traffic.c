@@ -3,6 +3,7 @@
 #include "gateway/cli/perf/traffic.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -160,10 +161,22 @@ static void on_event(struct traffic *traffic, struct caller *caller, uint32_t ev
 		on_readable(traffic, caller, now_us);
 }
 
-static void poll_once(struct traffic *traffic, int wait_ms)
+/* epoll_wait counts in milliseconds: a call that begins a part of one late would be told as one that took so much longer. */
+static void await_events(const struct traffic *traffic, uint64_t wait_us)
+{
+	struct pollfd readable = { .fd = traffic->epoll, .events = POLLIN };
+	const struct timespec wait = { (time_t)(wait_us / 1000000), (long)(wait_us % 1000000 * 1000) };
+	ppoll(&readable, 1, &wait, NULL);
+}
+
+static void poll_once(struct traffic *traffic, uint64_t wait_us)
 {
 	struct epoll_event events[EVENTS];
-	int count = epoll_wait(traffic->epoll, events, EVENTS, wait_ms);
+	if (wait_us > 0 && wait_us < SWEEP_US) {
+		await_events(traffic, wait_us);
+		wait_us = 0;
+	}
+	int count = epoll_wait(traffic->epoll, events, EVENTS, (int)(wait_us / 1000));
 	uint64_t now_us = wire_now_us();
 	for (int i = 0; i < count; i++)
 		on_event(traffic, events[i].data.ptr, events[i].events, now_us);
@@ -228,14 +241,14 @@ static void end_late_calls(struct traffic *traffic, uint64_t now_us)
 	}
 }
 
-static int choose_wait_ms(const struct traffic *traffic, uint64_t now_us)
+static uint64_t choose_wait_us(const struct traffic *traffic, uint64_t now_us)
 {
 	uint64_t wait_us = SWEEP_US;
 	if (!STAILQ_EMPTY(&traffic->idle) && may_begin(traffic, now_us)) {
 		uint64_t due_us = next_due_us(traffic);
 		wait_us = due_us > now_us ? due_us - now_us : 0;
 	}
-	return (int)((wait_us < SWEEP_US ? wait_us : SWEEP_US) + 999) / 1000;
+	return wait_us < SWEEP_US ? wait_us : SWEEP_US;
 }
 
 static void connect_all(struct traffic *traffic)
@@ -247,7 +260,7 @@ static void connect_all(struct traffic *traffic)
 		if (traffic->callers[i].connected || traffic->callers[i].fd < 0)
 			i++;
 		else
-			poll_once(traffic, SWEEP_US / 1000);
+			poll_once(traffic, SWEEP_US);
 	}
 }
 
@@ -266,7 +279,7 @@ static void run_load(struct traffic *traffic)
 	while ((may_begin(traffic, now_us) || traffic->counts->ended < traffic->counts->begun) &&
 	       goes_on(traffic, now_us)) {
 		begin_due(traffic, now_us);
-		poll_once(traffic, choose_wait_ms(traffic, now_us));
+		poll_once(traffic, choose_wait_us(traffic, now_us));
 		now_us = wire_now_us();
 		if (now_us - swept_us >= SWEEP_US) {
 			end_late_calls(traffic, now_us);
