@@ -55,7 +55,6 @@ class Stage:
 
     def load_argv(self, process, path, body='{"q":%d}', **options):
         argv = [str(self.build / "bench/load"), "--connect", f"127.0.0.1:{process.port}", "--path", path, "--body", body]
-        argv += [] if path.startswith("/v1/") else ["--header", "Content-Type: application/json"]  # a gateway is told by --body
         for name, value in options.items():
             argv += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
         return argv

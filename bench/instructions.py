@@ -8,7 +8,6 @@ for the calls, the more often those look around. More than 5 % over bench/instru
 lowered (--update writes what was counted). The libraries' own instructions are among them (libcurl 8.14 takes a seventh more of a miss
 than 7.88), so each Debian's have a budget; with others it is only counted."""
 
-import ctypes
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ import subprocess
 import tempfile
 import time
 
+from machine import versions
 from subjects import Process, free_port
 
 BUDGET = pathlib.Path(__file__).resolve().parent / "instructions.json"
@@ -62,11 +62,9 @@ WORKS = {
 
 
 def libraries():
-    """Those whose instructions count, by the names that the budget has: the ones on this machine, which the gateway is linked to."""
-    curl, http = ctypes.CDLL("libcurl.so.4"), ctypes.CDLL("libmicrohttpd.so.12")
-    curl.curl_version.restype = http.MHD_get_version.restype = ctypes.c_char_p
-    curl_version = re.match(r"libcurl/(\d+\.\d+)", curl.curl_version().decode()).group(1)
-    return f"libcurl {curl_version}, libmicrohttpd {http.MHD_get_version().decode()}"
+    """Those whose instructions count, by the names that the budget has."""
+    of = versions()
+    return f"libcurl {'.'.join(of['libcurl'].split('.')[:2])}, libmicrohttpd {of['libmicrohttpd']}"
 
 
 def start(jitney, directory, port, count_to):

@@ -23,5 +23,6 @@ bench_common_limits_SOURCES = bench/common_limits.c
 bench_common_limits_LDADD = $(LIBS_BATCHER) -lpthread
 bench_regret_SOURCES = bench/regret.c tests/support/regret.c tests/support/regret.h tests/support/regret_best.inc
 bench_regret_LDADD = $(LIBS_GATEWAY) -lm
-EXTRA_DIST += bench/README.md bench/run.py bench/failures.py bench/subjects.py bench/plot.py bench/loads.py bench/modes.py bench/regret_table.py bench/scenarios.py \
+EXTRA_DIST += bench/README.md bench/run.py bench/failures.py bench/frontier.py bench/machine.py bench/peers.py bench/subjects.py bench/plot.py bench/loads.py \
+	bench/modes.py bench/regret_table.py bench/scenarios.py \
 	bench/slopes.py bench/instructions.py bench/instructions.json

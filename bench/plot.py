@@ -32,7 +32,7 @@ def write_plot(path, results, works):
 
 # ---- panels side by side over the load, which is drawn by its logarithm ----
 
-PANEL_WIDTH, PANEL_HEIGHT, TOP, PANEL_LEFT, PANEL_GAP = 340, 260, 60, 70, 100
+PANEL_WIDTH, PANEL_HEIGHT, TOP, PANEL_LEFT, PANEL_GAP, LEGEND_WIDTH = 340, 260, 60, 70, 100, 170
 
 
 class Panel:
@@ -65,12 +65,15 @@ class Panel:
 
 
 def write_panels(path, panels, rates, series):
-    """series: name -> (colour, points); a point has "rate" and what the panels' values look for."""
+    """rates: the marks below, the first and the last of which bound the panels. series: name -> (colour, points); a point has "rate" and
+    what the panels' values look for."""
     width = PANEL_LEFT + len(panels) * (PANEL_WIDTH + PANEL_GAP) - PANEL_GAP + 30
-    legend = "".join(f'<path d="M{PANEL_LEFT + i * 150} 396h24" stroke="{colour}" stroke-width="2"/>'
-                     f'<text x="{PANEL_LEFT + i * 150 + 30}" y="400">{html.escape(name)}</text>'
+    columns = max((width - PANEL_LEFT) // LEGEND_WIDTH, 1)
+    legend = "".join(f'<path d="M{PANEL_LEFT + i % columns * LEGEND_WIDTH} {396 + i // columns * 18}h24" stroke="{colour}" stroke-width="2"/>'
+                     f'<text x="{PANEL_LEFT + i % columns * LEGEND_WIDTH + 30}" y="{400 + i // columns * 18}">{html.escape(name)}</text>'
                      for i, (name, (colour, _)) in enumerate(series.items()))
+    height = 420 + (len(series) - 1) // columns * 18
     drawn = "".join(panel.draw(PANEL_LEFT + i * (PANEL_WIDTH + PANEL_GAP), rates, series) for i, panel in enumerate(panels))
     pathlib.Path(path).write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="420" font-family="system-ui, sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="system-ui, sans-serif" '
         f'font-size="13"><rect width="100%" height="100%" fill="white"/>{drawn}{legend}</svg>\n')

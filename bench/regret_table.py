@@ -146,8 +146,6 @@ def run(build, args, progress):
     progress("")
     print(table(found["cells"] + [cell for cell in found["changes"] if cell["faults"]]))
     print("\n" + summary(found) + "\n\nthe worst:\n" + table(worst(found, 10)))
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
     if args.plot:
         write_plot(args.plot, found)
-    return 0
+    return found

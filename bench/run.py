@@ -9,7 +9,6 @@ noisy machine where rates do not. Subjects of one work take turns (A B A B), the
 import argparse
 import json
 import pathlib
-import shutil
 import statistics
 import subprocess
 import sys
@@ -17,9 +16,12 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import failures  # noqa: E402
+import frontier  # noqa: E402
 import instructions  # noqa: E402
 import loads  # noqa: E402
+import machine  # noqa: E402
 import modes  # noqa: E402
+import peers  # noqa: E402
 import regret_table  # noqa: E402
 import scenarios  # noqa: E402
 import slopes  # noqa: E402
@@ -91,7 +93,6 @@ def load(bench, row, share):
     argv += ["--body", row.body] if row.body else []  # varnish keeps answers to GET only
     if row.distinct:
         argv += ["--distinct", str(row.distinct)]
-    argv += ["--header", "Content-Type: application/json"] if row.body and "jitney" not in row.subject else []
     before = process.cpu_us()
     done = subprocess.run(argv, stdout=subprocess.PIPE, check=False)
     seen = json.loads(done.stdout)
@@ -152,87 +153,115 @@ def table(results):
     return "\n".join(out)
 
 
+# ---- what a run can be: each prints its table and returns its figures, of which there is an exit status too ----
+
+
+def show(text, progress):
+    progress("")
+    print(("\r" if sys.stderr.isatty() else "") + text)
+
+
+def run_over_load(module, args, progress):
+    """Modules that measure over the load, draw lines of it, and need all servers of a run."""
+    with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:
+        found = module.measure(bench, args.quick, progress)
+    show(module.table(found), progress)
+    if args.plot:
+        module.write_plot(args.plot, found)
+    return found, 0
+
+
 def run_modes(args, progress):
     points = modes.measure(pathlib.Path(args.jitney).resolve().parent, 1 if args.quick else 4, progress)
-    progress("")
-    print(("\r" if sys.stderr.isatty() else "") + modes.table(points))
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(points, indent=1) + "\n")
+    show(modes.table(points), progress)
     if args.plot:
         modes.write_plot(args.plot, points)
-    return 0
+    return points, 0
 
 
-def run_loads(bench, args, progress):
-    points = loads.measure(bench, 1 if args.quick else 4, progress)
+def run_instructions(args, progress):
+    counted = instructions.measure(pathlib.Path(args.jitney).resolve(), progress)
     progress("")
-    print(("\r" if sys.stderr.isatty() else "") + loads.table(points))
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(points, indent=1) + "\n")
+    return counted, instructions.report(counted, args.update)
+
+
+def run_works(args, progress):
+    rounds, share = (3, 0.2) if args.quick else (args.rounds, 1.0)
+    with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:
+        results = measure(bench, args.work or list(WORKS), rounds, share, progress)
+        if "hit-redis" in results and "redis" in bench.processes:
+            bench.measure_redis()
+    show(table(results), progress)
+    if "redis" in bench.raw:
+        print("\nRedis GET, CPU us of the client, by hiredis' own loop and by the tier, which checks and unpacks the value")
+        for line in bench.raw["redis"]:
+            print("  depth {depth:4}  {bytes:6} bytes  raw {raw_us:.2f}  tier {tier_us:.2f}  ratio {ratio:.2f}".format(**line))
     if args.plot:
-        loads.write_plot(args.plot, points)
-    return 0
+        write_plot(args.plot, results, WORKS)
+    failed = sum(figures["failed"] for subjects in results.values() for name, figures in subjects.items() if "jitney" in name)
+    return results, 1 if failed else 0
 
 
-def main():
+# option: its help, what it runs instead of the table
+KINDS = {
+    "loads": ("latency and CPU of hits and misses over load, beside nginx", lambda args, progress: run_over_load(loads, args, progress)),
+    "frontier": ("calls/s while 99 %% finish within 1 to 100 ms, beside nginx; memory idle, under load, recovered",
+                 lambda args, progress: run_over_load(frontier, args, progress)),
+    "modes": ("latency and saved requests over load, by batch.mode", run_modes),
+    "instructions": ("count instructions, compare with the budget", run_instructions),
+    "scenarios": ("herds, Zipf, idle connections, a long mixed load, start",
+                  lambda args, progress: (scenarios.run(args.jitney, args.quick, progress), 0)),
+    "failures": ("providers that are overloaded, black-holed, frozen or fickle",
+                 lambda args, progress: (failures.run(args.jitney, args.quick, progress), 0)),
+    "slopes": ("how cost grows with callers, workers, batches, bytes, tools",
+               lambda args, progress: (slopes.run(args.jitney, args.quick, progress), 0)),
+    "regret": ("the batcher beside the best static setting, worlds x loads, in virtual time",
+               lambda args, progress: (regret_table.run(pathlib.Path(args.jitney).resolve().parent, args, progress), 0)),
+}
+
+
+def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jitney", default="build/jitney", help="the binary; bench programs are expected beside it")
     parser.add_argument("--quick", action="store_true", help="a fifth of the calls, 3 rounds: under two minutes")
     parser.add_argument("--work", action="append", choices=sorted(WORKS), help="only this one (may come again)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--plot", metavar="FILE.svg", help="draw CPU per call as bars here; with --loads or --modes lines over the load")
-    parser.add_argument("--loads", action="store_true", help="instead: latency and CPU of hits and misses over load, beside nginx")
-    parser.add_argument("--modes", action="store_true", help="instead: latency and saved requests over load, by batch.mode")
-    parser.add_argument("--instructions", action="store_true", help="instead: count instructions, compare with the budget")
-    parser.add_argument("--scenarios", action="store_true", help="instead: herds, Zipf, idle connections, a long mixed load, start")
-    parser.add_argument("--failures", action="store_true", help="instead: providers that are overloaded, black-holed, frozen or fickle")
-    parser.add_argument("--slopes", action="store_true", help="instead: how cost grows with callers, workers, batches, bytes, tools")
-    parser.add_argument("--regret", action="store_true", help="instead: the batcher beside the best static setting, worlds x loads, in virtual time")
+    parser.add_argument("--json", metavar="FILE", help="write the figures here, and what they were measured on")
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw CPU per call as bars here; with --loads, --frontier or --modes lines over the load")
+    for name, (text, _) in KINDS.items():
+        parser.add_argument("--" + name, dest="kind", action="store_const", const=name, help="instead: " + text)
+    parser.add_argument("--peers", metavar="NAME,...", help="instead: bridges to an MCP program that others have made, installed by pip, npm and "
+                        "cargo into peers/ beside the binary: " + ", ".join(peers.PEERS))
     parser.add_argument("--update", action="store_true",
                         help="with --instructions: what is counted becomes the budget; with --regret: what is best becomes the test's baseline")
-    args = parser.parse_args()
-    rounds, share = (3, 0.2) if args.quick else (args.rounds, 1.0)
+    return parser.parse_args()
+
+
+def run(args, progress):
+    if args.peers:
+        return peers.run(args.jitney, args.peers.split(","), args.quick, progress), 0
+    if args.kind in KINDS:
+        return KINDS[args.kind][1](args, progress)
+    return run_works(args, progress)
+
+
+def main():
+    args = read_arguments()
 
     def progress(text):
         if sys.stderr.isatty():
             print(f"\r{text:60}", end="", file=sys.stderr, flush=True)
 
-    if args.instructions:
-        counted = instructions.measure(pathlib.Path(args.jitney).resolve(), progress)
-        progress("")
-        return instructions.report(counted, args.update)
-    if args.scenarios or args.slopes or args.failures:
-        found = (scenarios if args.scenarios else slopes if args.slopes else failures).run(args.jitney, args.quick, progress)
-        if args.json:
-            pathlib.Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
-        return 0
-    if args.regret:
-        return regret_table.run(pathlib.Path(args.jitney).resolve().parent, args, progress)
-    if args.modes:
-        return run_modes(args, progress)
-    for peer in ("nginx", "haproxy", "varnishd"):
-        if not shutil.which(peer):
+    measured_on = machine.describe(args.jitney)
+    print(machine.head(measured_on), flush=True)
+    for peer in ("nginx", "haproxy", "varnish"):
+        if peer not in measured_on["peers"]:
             print(f"bench: no {peer} here, so it is left out (./dev deps --all installs it)", file=sys.stderr)
-    with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:
-        if args.loads:
-            return run_loads(bench, args, progress)
-        results = measure(bench, args.work or list(WORKS), rounds, share, progress)
-        if "hit-redis" in results and "redis" in bench.processes:
-            bench.measure_redis()
-    progress("")
-    print(("\r" if sys.stderr.isatty() else "") + table(results))
-    if "redis" in bench.raw:
-        print("\nRedis GET, CPU us of the client, by hiredis' own loop and by the tier, which checks and unpacks the value")
-        for line in bench.raw["redis"]:
-            print("  depth {depth:4}  {bytes:6} bytes  raw {raw_us:.2f}  tier {tier_us:.2f}  ratio {ratio:.2f}".format(**line))
+    figures, status = run(args, progress)
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
-    if args.plot:
-        write_plot(args.plot, results, WORKS)
-    failed = sum(figures["failed"] for subjects in results.values() for name, figures in subjects.items() if "jitney" in name)
-    return 1 if failed else 0
+        machine.write_json(args.json, measured_on, figures)
+    return status
 
 
 if __name__ == "__main__":

@@ -69,7 +69,6 @@ class Scene:
         process = process or self.gateway
         argv = [str(self.build / "bench/load"), "--connect", f"127.0.0.1:{process.port}", "--path", path]
         argv += ["--body", body] if body else []
-        argv += ["--header", "Content-Type: application/json"] if process is not self.gateway else []
         for name, value in options.items():
             argv += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
         before = process.cpu_us()

@@ -5,6 +5,7 @@ started on free loopback ports, asked for its CPU time and memory, and ended by 
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -28,6 +29,10 @@ def until(condition, what, seconds=10):
         time.sleep(0.02)
 
 
+class NotUp(SystemExit):
+    """A server that does not come up: the end of most runs."""
+
+
 def until_open(port, seconds=10):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -35,7 +40,7 @@ def until_open(port, seconds=10):
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    raise SystemExit(f"bench: nothing listens on port {port}")
+    raise NotUp(f"bench: nothing listens on port {port}")
 
 
 def tree(pid):
@@ -48,22 +53,34 @@ def tree(pid):
 
 
 class Process:
-    """A process tree. `port` is where it serves."""
+    """A process tree. `port` is where it serves: 0: it says where, on the first line; None: on none."""
 
-    def __init__(self, argv, port, directory, env=None):
+    def __init__(self, argv, port, directory, env=None, seconds=10):
         self.port = port
         self.log = open(pathlib.Path(directory) / f"{pathlib.Path(argv[0]).name}-{port}.log", "wb")
-        self.child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, cwd=directory,
+        says = subprocess.PIPE if port == 0 else self.log  # a pipe that nobody reads is full one day
+        self.child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=says, stderr=self.log, cwd=directory,
                                       env={**os.environ, **(env or {})})
         if port == 0:
             self.port = int(self.child.stdout.readline())
         elif port:
-            until_open(port)
+            self.await_port(seconds)
+
+    def await_port(self, seconds):
+        try:
+            until_open(self.port, seconds)
+        except NotUp:
+            self.end()
+            raise
+
+    def pids(self):
+        """Whose CPU time and memory count."""
+        return tree(self.child.pid)
 
     def cpu_us(self):
         """Time on a CPU, user and system, of all threads of the whole tree, microseconds. A thread that has ended is not in it."""
         nanoseconds = 0
-        for pid in tree(self.child.pid):
+        for pid in self.pids():
             for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
                 nanoseconds += int((task / "schedstat").read_text().split()[0])
         return nanoseconds / 1000
@@ -74,8 +91,13 @@ class Process:
         return {task.name: int((task / "schedstat").read_text().split()[0]) / 1000 for task in tasks}
 
     def rss_mib(self):
-        pages = sum(int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in tree(self.child.pid))
+        pages = sum(int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids())
         return pages * PAGE / 2**20
+
+    def pss_mib(self):
+        """Like it, but of a page that several processes have each its part."""
+        rollups = [pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in self.pids()]
+        return sum(int(re.search(r"^Pss: +(\d+) kB$", text, re.M).group(1)) for text in rollups) / 1024
 
     def end(self):
         self.child.terminate()
@@ -87,9 +109,11 @@ class Process:
         self.log.close()
 
 
+# core_dumps: its memory may be looked at by who runs it
 JITNEY = """
 listen: 127.0.0.1:{port}
 admin: {{ listen: off }}
+core_dumps: true
 workers: {workers}
 log: {{ access: false }}
 cache: {{ memory: {{ size: {memory} }} {redis} }}
