@@ -73,8 +73,9 @@ class Memory:
         self.figures = {subject: {"idle": process.pss_mib(), "under load": 0.0} for subject, process in self.processes.items()}
 
     def watch(self, subject):
-        figures = self.figures[subject]
-        figures["under load"] = max(figures["under load"], self.processes[subject].pss_mib())
+        if subject in self.processes:
+            figures = self.figures[subject]
+            figures["under load"] = max(figures["under load"], self.processes[subject].pss_mib())
 
     def end(self):
         for subject, process in self.processes.items():
@@ -85,7 +86,7 @@ class Memory:
 def measure(bench, quick, progress):
     names = [name for name in SERIES if SERIES[name].subject in bench.processes]
     time.sleep(1)  # what starting took is given back
-    memory = Memory(bench, dict.fromkeys(SERIES[name].subject for name in names))
+    memory = Memory(bench, dict.fromkeys(SERIES[name].subject for name in names if name != DIRECT))
     points = sweep(bench, names, 1 if quick else 2, 1.5 if quick else 1.2, memory.watch, progress)
     progress(f"{RECOVERY_SECONDS} s of rest")
     time.sleep(RECOVERY_SECONDS)

@@ -162,8 +162,8 @@ def show(text, progress):
 
 
 def run_over_load(module, args, progress):
-    """Modules that measure over the load, draw lines of it, and need all servers of a run."""
-    with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:
+    """Modules that measure over the load and draw lines of it. What else ran would share pages with them, and PSS be less."""
+    with Bench(pathlib.Path(args.jitney).parent, args.workers, only={series.subject for series in module.SERIES.values()}) as bench:
         found = module.measure(bench, args.quick, progress)
     show(module.table(found), progress)
     if args.plot:

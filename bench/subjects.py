@@ -192,12 +192,13 @@ sub vcl_backend_response {{ set beresp.ttl = 1h; }}
 
 
 class Bench:
-    """All servers of one run. `with Bench(...) as bench`."""
+    """All servers of one run, or `only` those named, and the providers. `with Bench(...) as bench`."""
 
-    def __init__(self, build, workers=2, memory="256MiB"):
+    def __init__(self, build, workers=2, memory="256MiB", only=None):
         self.build = pathlib.Path(build).resolve()
         self.workers = workers
         self.memory = memory
+        self.only = only
         self.processes = {}
         self.raw = {}  # figures of programs that measure themselves
 
@@ -215,32 +216,37 @@ class Bench:
             process.end()
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    def wants(self, name, program=None):
+        """Whether it is to be started, and can be."""
+        return (self.only is None or name in self.only) and (program is None or shutil.which(program))
+
     def start_all(self):
         provider = str(self.build / "bench/provider")
         self.start("free", [provider, "--port", "0"], 0)
         self.start("five", [provider, "--port", "0", "--delay-ms", "5"], 0)
         self.start("slow", [provider, "--port", "0", "--delay-ms", "5", "--per-item-us", "50", "--concurrent", "4"], 0)
-        self.start("raw http", [str(self.build / "bench/raw_http")], 0)
+        if self.wants("raw http"):
+            self.start("raw http", [str(self.build / "bench/raw_http")], 0)
         # the second one is the A/A row: whatever differs between the two is noise
-        for name in ("jitney", "jitney again"):
+        for name in filter(self.wants, ("jitney", "jitney again")):
             port = free_port()
             self.start(name, [str(self.build / "jitney"), "serve", "-c", self.write(f"{port}.yaml", JITNEY, port)], port)
-        if shutil.which("redis-server"):
+        if self.wants("redis", "redis-server"):
             redis = f"{self.directory}/redis.sock"
             self.start("redis", ["redis-server", "--port", "0", "--unixsocket", redis, "--save", ""], None)
             until(lambda: pathlib.Path(redis).exists(), "redis-server")
             port = free_port()
             config = self.write(f"{port}.yaml", JITNEY, port, "0", f", redis: {{ url: \"unix:{redis}\" }}")
             self.start("jitney redis", [str(self.build / "jitney"), "serve", "-c", config], port)
-        if shutil.which("nginx"):
+        if self.wants("nginx", "nginx"):
             port = free_port()
             config = self.write("nginx.conf", NGINX, port)
             self.start("nginx", ["nginx", "-p", self.directory, "-c", config, "-g", "daemon off;"], port)
-        if shutil.which("varnishd"):
+        if self.wants("varnish", "varnishd"):
             port = free_port()
             self.start("varnish", ["varnishd", "-F", "-j", "none", "-n", f"{self.directory}/varnish", "-a", f"127.0.0.1:{port}", "-s", "malloc,64m",
                                    "-p", "workspace_client=64k", "-f", self.write("varnish.vcl", VARNISH, port)], port)
-        if shutil.which("haproxy"):
+        if self.wants("haproxy", "haproxy"):
             port = free_port()
             self.start("haproxy", ["haproxy", "-q", "-f", self.write("haproxy.cfg", HAPROXY, port)], port)
 
