@@ -40,6 +40,7 @@ libupstream_a_SOURCES = \
 	upstream/http/addresses.c upstream/http/addresses.h \
 	upstream/http/lookup.c upstream/http/lookup.h \
 	upstream/http/names.c \
+	upstream/http/unconnected.c \
 	upstream/http/provider_http.c \
 	upstream/http/request_headers.c upstream/http/request_headers.h \
 	upstream/http/connections.c \

@@ -154,7 +154,7 @@ def test_a_stream_that_is_reset_takes_no_other_with_it(providers, behind, togeth
 
 def test_what_may_be_repeated_is_after_a_farewell(providers, behind, together):
     """GOAWAY: what was not looked at goes again, what was is answered, and does not. They travel on no more than a connection each (libcurl
-    7.88: one for all, now and then; one more is opened, and not used, now and then). Who opened the first connection is no repeat but a retry."""
+    7.88: one for all, now and then; one more is opened, and not used, now and then)."""
     first, used = [], set()
 
     def handle(request):
@@ -165,8 +165,9 @@ def test_what_may_be_repeated_is_after_a_farewell(providers, behind, together):
         first.append(request)
         if len(first) < 20:
             return
-        request.peer.say_farewell(first[9].stream)
-        for each in first[:10]:
+        looked_at = sorted(first, key=lambda each: each.stream)[:10]     # streams need not arrive in the order of their numbers
+        request.peer.say_farewell(looked_at[-1].stream)
+        for each in looked_at:
             echo(each)
         request.peer.say_no_more()
 
@@ -235,4 +236,37 @@ def test_an_answer_over_the_cap_ends_its_stream_only(providers, behind):
     reply = gateway.call("echo", {"bytes": 1 << 20})
     assert reply.status == 502 and "over the cap" in reply.json()["detail"]
     assert gateway.call("echo", {"bytes": 50000}).json() == "x" * 50000
+    assert provider.connections() == 1
+
+
+def calls_of(tool, count):
+    return [{"id": n, "tool": tool, "arguments": {"n": n}} for n in range(count)]
+
+
+def test_who_waits_for_anothers_connection_waits_no_longer_than_for_ones_own(start, black_hole):
+    """Only when a connection is there is it known whether others may share it; libcurl 7.88 minds no time of theirs until then."""
+    gateway = start({"workers": 1, "upstreams": {"array": {
+        "endpoints": [{"url": f"https://127.0.0.1:{black_hole.port}/rpc"}], "http": "auto", "batch": {"mode": "off"}, "concurrency": 100,
+        "pool": {"connect_timeout": "300ms"}, **PATIENT}}})
+    replies = gateway.batch(calls_of("write", 30)).json()["results"]
+    assert [reply["error"]["code"] for reply in replies] == ["upstream_unavailable"] * 30
+    assert gateway.metrics().sum("upstream_connects_total", upstream="array") <= 10      # not one after the other
+
+
+def test_who_waits_for_a_connection_is_not_forgotten_over_others(start, providers, black_hole, papers, later):
+    """Thirty wait for a provider that is not there; thirty others' connection comes about, and all of them use it."""
+    provider = providers(echo)
+    provider.welcome.clear()
+    common = {"http": "auto", "batch": {"mode": "off"}, "concurrency": 100, "ca_file": str(papers / "authority.pem"),
+              "pool": {"connect_timeout": "60s"}, **PATIENT}
+    gateway = start({"workers": 1, "tools": {"dark": {"upstream": "dark"}}, "upstreams": {
+        "array": {"endpoints": [{"url": provider.url()}], **common},
+        "dark": {"dialect": "jsonrpc", "endpoints": [{"url": f"https://127.0.0.1:{black_hole.port}/rpc"}], **common}}})
+    dark = later(gateway.batch, calls_of("dark", 30))
+    gateway.until_metric("in_flight_requests", 30)
+    call = later(gateway.batch, calls_of("write", 30))
+    gateway.until_metric("in_flight_requests", 60)
+    provider.welcome.set()
+    assert [reply["result"] for reply in call.result(20).json()["results"]] == [{"n": n} for n in range(30)]
+    assert not dark.done()
     assert provider.connections() == 1

@@ -87,6 +87,8 @@ static void hold_connection(struct transfer *transfer)
 void transport_connected(struct transfer *transfer)
 {
 	transfer->connected = true;
+	transfer->connections->news++;
+	unconnected_remove(transfer);
 	hold_connection(transfer);
 }
 
@@ -111,6 +113,7 @@ static void socket_gone(struct connections *connections)
 {
 	assert(connections->open > 0);
 	connections->open--;
+	connections->news++;
 	show_connections(connections);
 }
 

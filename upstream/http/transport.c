@@ -16,7 +16,7 @@
 enum {
 	LARGE_BYTES = 64 * 1024, /* of an answer: whoever hears of it may have much to look at */
 	HEAR_BYTES = 512 * 1024, /* of those, in one turn; one of any size always */
-	TRANSPORT_TIMERS = 2,
+	TRANSPORT_TIMERS = 3,
 	RECEIVE_BYTES = 14335,      /* and one more is the largest piece that jemalloc does not count in whole pages */
 	CONNECTION_LIFETIME_S = 300 /* then its certificate and address are looked at anew */
 };
@@ -149,6 +149,7 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 	TAILQ_INIT(&transport->large);
 	sockets_init(transport);
 	names_init(&transport->names);
+	unconnected_init(&transport->unconnected);
 	TAILQ_INIT(&transport->spares);
 	if (!loop_timers_reserve(loop, TRANSPORT_TIMERS)) {
 		free(transport);
@@ -183,6 +184,7 @@ void transport_free(struct transport *transport)
 	sockets_free(transport);
 	loop_disarm(transport->loop, &transport->timer);
 	loop_disarm(transport->loop, &transport->names.timer);
+	loop_disarm(transport->loop, &transport->unconnected.timer);
 	loop_timers_release(transport->loop, TRANSPORT_TIMERS);
 	free(transport);
 }
@@ -334,6 +336,7 @@ bool transport_put_in(struct transfer *transfer)
 	transfer->added = true;
 	transfer->kept_fd = -1;
 	transfer->done = transfer->connected = transfer->turned = transfer->starved = transfer->unresolved = false;
+	unconnected_add(transfer);
 	return true;
 }
 
@@ -366,10 +369,17 @@ static void take_out(struct transfer *transfer)
 	if (!transfer->added)
 		return;
 	transfer->added = false;
+	unconnected_remove(transfer);
 	curl_multi_remove_handle(transfer->transport->multi, transfer->easy);
 	connections_check_opened(transfer);
 	transfer->opened_count = 0; /* what is left is a kept connection */
 	connections_let_go(transfer);
+}
+
+bool transport_put_in_anew(struct transfer *transfer)
+{
+	take_out(transfer);
+	return transport_put_in(transfer);
 }
 
 static void unlist_transfer(struct transfer *transfer)
@@ -534,6 +544,7 @@ void transport_tick(struct transport *transport)
 	}
 	drive_curl(transport);
 	collect_done(transport);
+	unconnected_look(transport); /* behind curl: whose connection has come about is not among them any more */
 	if (names_awaited(&transport->names)) /* those that have begun to wait */
 		names_look(transport);
 	if (!TAILQ_EMPTY(&transport->progressed) || !TAILQ_EMPTY(&transport->large))

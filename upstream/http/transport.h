@@ -145,7 +145,10 @@ struct transfer {
 	bool holds;   /* a connection, or is opening one */
 	struct transfers *listed; /* `on_progress` is due, and it is in there; NULL: it is not */
 	TAILQ_ENTRY(transfer) next;
-	TAILQ_ENTRY(transfer) waiting; /* in transport->names while there is a lookup */
+	bool unconnected;              /* with curl, may share a connection, and has none yet */
+	TAILQ_ENTRY(transfer) waiting; /* in transport->names while there is a lookup; in transport->unconnected */
+	uint64_t put_in_us;            /* while unconnected: when curl got it */
+	uint64_t news_known;           /* likewise: connections->news then */
 	unsigned opened_count;
 	struct opened_socket opened[TRANSFER_SOCKETS]; /* for it, since it was started, and not known to be closed */
 	TAILQ_ENTRY(transfer) sibling;                 /* in connections->transfers while prepared */

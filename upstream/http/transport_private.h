@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * transport_private.h: what transport.c (curl's multi handle, easy handles, the turn), sockets.c (descriptors on the loop),
- * connections.c (sockets opened, closed and counted) and names.c (host names that are being looked up) share. Nobody else
- * includes it.
+ * connections.c (sockets opened, closed and counted), names.c (host names that are being looked up) and unconnected.c
+ * (transfers that wait for another's connection) share. Nobody else includes it.
  */
 #ifndef JITNEY_UPSTREAM_HTTP_TRANSPORT_PRIVATE_H
 #define JITNEY_UPSTREAM_HTTP_TRANSPORT_PRIVATE_H
@@ -18,6 +18,13 @@ struct names {
 	TAILQ_HEAD(, transfer) transfers; /* that wait for the addresses of a host */
 	TAILQ_HEAD(, name_watch) watches; /* whose look-up is under way */
 	struct loop_timer timer;          /* when the first of the transfers waits no longer */
+};
+
+/* What may share a connection and has none yet. */
+struct unconnected {
+	struct transfers transfers; /* with curl */
+	struct loop_timer timer;    /* until they are looked at; not armed: there are none */
+	bool due;                   /* it has fired */
 };
 
 TAILQ_HEAD(socket_watches, socket_watch);
@@ -45,6 +52,7 @@ struct transport {
 	struct transfers progressed; /* to be told with this tick */
 	struct transfers large;      /* likewise, a few a turn */
 	struct names names;
+	struct unconnected unconnected;
 };
 
 struct connections {
@@ -53,10 +61,11 @@ struct connections {
 	unsigned label;
 	TAILQ_HEAD(, transfer) transfers; /* prepared ones */
 	struct handles spares;
-	size_t open;  /* sockets */
-	size_t holds; /* transfers that have one, or are opening one */
-	bool alone;   /* see connections_are_alone */
-	bool left;    /* the upstream is gone: the last close frees this */
+	uint64_t news; /* how often a transfer of it had a connection, or one was closed */
+	size_t open;   /* sockets */
+	size_t holds;  /* transfers that have one, or are opening one */
+	bool alone;    /* see connections_are_alone */
+	bool left;     /* the upstream is gone: the last close frees this */
 };
 
 /* --- connections.c --- */
@@ -87,8 +96,20 @@ bool names_awaited(const struct names *names);
 /* What has been found, and who has waited for too long. */
 void names_look(struct transport *transport);
 
+/* --- unconnected.c --- */
+
+void unconnected_init(struct unconnected *unconnected);
+/* It has been put in. Nothing happens if it shares no connection. */
+void unconnected_add(struct transfer *transfer);
+/* It has a connection, or is taken out. Allowed if it is not among them. */
+void unconnected_remove(struct transfer *transfer);
+/* If it is time: who has waited for too long ends, who may have been forgotten is put in anew. Not from curl's callbacks. */
+void unconnected_look(struct transport *transport);
+
 /* --- transport.c --- */
 
+/* Out of the multi handle and in again. False as transport_put_in. */
+bool transport_put_in_anew(struct transfer *transfer) MUST_CHECK;
 /* Into the multi handle, with what is left of its time. False: none is, or out of memory. */
 bool transport_put_in(struct transfer *transfer) MUST_CHECK;
 

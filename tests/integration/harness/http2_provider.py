@@ -17,6 +17,9 @@ from harness.poll import until
 from harness.ports import kept_port, stop_accepting
 
 
+LAST_STREAM = 2**31 - 1
+
+
 class Request:
     def __init__(self, peer, stream, number, headers):
         self.peer, self.stream, self.number, self.headers = peer, stream, number, headers
@@ -115,14 +118,21 @@ class Peer(threading.Thread):
         elif isinstance(event, h2.events.StreamReset):
             self.provider.gone.append(event.stream_id)
 
-    def say_farewell(self, last):
-        """GOAWAY: streams up to `last` are answered, later ones never were looked at. As a frame of its own: h2 lets nobody answer after its."""
+    def say_frame(self, frame):
+        """One that h2 does not know of, and so draws no conclusions from."""
         with self.lock:
             self.flush()
             try:
-                self.sock.sendall(hyperframe.frame.GoAwayFrame(0, last_stream_id=last).serialize())
+                self.sock.sendall(frame.serialize())
             except OSError:
                 pass
+
+    def say_farewell(self, last=LAST_STREAM):
+        """GOAWAY: streams up to `last` are answered, later ones never were looked at. h2 lets nobody answer after its own."""
+        self.say_frame(hyperframe.frame.GoAwayFrame(0, last_stream_id=last))
+
+    def say_settings(self, settings):
+        self.say_frame(hyperframe.frame.SettingsFrame(0, settings=settings))
 
     def ping(self):
         with self.lock:
@@ -147,6 +157,8 @@ class Http2Provider:
         self.handle, self.streams = handle, streams
         self.requests, self.peers, self.gone = [], [], []
         self.lock = threading.Lock()
+        self.welcome = threading.Event()    # until it is set nobody's TLS is answered
+        self.welcome.set()
         self.context = None
         if certificate:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -168,6 +180,7 @@ class Http2Provider:
                 return
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.welcome.wait()
                 if self.context:
                     sock = self.context.wrap_socket(sock, server_side=True)
             except OSError:
@@ -196,6 +209,7 @@ class Http2Provider:
         until(lambda: len(self.requests) >= count, f"{count} requests have arrived")
 
     def finish(self):
+        self.welcome.set()
         stop_accepting(self.listener, self.thread)
         for peer in self.peers:
             peer.hang_up()
