@@ -240,20 +240,41 @@ static void run_library(struct http_daemon *daemon)
 	daemon->http->running = NULL;
 }
 
+static bool could_go_on(const struct http_daemon *daemon)
+{
+	unsigned long long wait_ms;
+	return MHD_get_timeout(daemon->mhd, &wait_ms) == MHD_YES && wait_ms == 0;
+}
+
+/* The library takes some 7 KB of a body at each run. Where nothing but bodies comes it reads on, as far as the turn has
+ * room: at one run a turn, a client that has sent all of a large body is cut off for being slow once turns are long. Who
+ * begins a request meanwhile ends that: a turn serves one of each. */
+static void run_daemon(struct http_daemon *daemon)
+{
+	struct http *http = daemon->http;
+	size_t read_before;
+	bool more;
+	do {
+		read_before = http->body_read;
+		http->head_came = false;
+		run_library(daemon);
+		more = could_go_on(daemon);
+	} while (more && http->body_read > read_before && http->body_read < LOOP_LARGE_BYTES && !http->head_came);
+	if (more)
+		daemon_run_soon(daemon);
+}
+
 void daemons_turn(struct http *http)
 {
 	struct http_daemons due = TAILQ_HEAD_INITIALIZER(due);
 	struct http_daemon *daemon;
-	unsigned long long wait_ms;
+	http->body_read = 0;
 	TAILQ_CONCAT(&due, &http->due, due); /* what becomes due meanwhile runs in the next turn */
 	while ((daemon = TAILQ_FIRST(&due))) {
 		TAILQ_REMOVE(&due, daemon, due);
 		daemon->run_due = false;
-		if (end_if_not_needed(daemon))
-			continue;
-		run_library(daemon);
-		if (MHD_get_timeout(daemon->mhd, &wait_ms) == MHD_YES && wait_ms == 0)
-			daemon_run_soon(daemon); /* it could read or write on */
+		if (!end_if_not_needed(daemon))
+			run_daemon(daemon);
 	}
 }
 

@@ -218,6 +218,7 @@ static enum MHD_Result head_complete(struct http *http, struct http_request *htt
 	size_t kept = http_request->target_len < sizeof http_request->target ? http_request->target_len
 									     : sizeof http_request->target - 1;
 	http_request->head_seen = true;
+	http->head_came = true;
 	if (!http_request->connection->consumed)
 		http_request->connection->memory = method; /* a connection's memory begins with its first head */
 	http->busy++;
@@ -315,6 +316,7 @@ static enum MHD_Result body_piece(struct http *http, struct http_request *http_r
 	}
 	http_request->may_grow = false;
 	http_request->received += *len;
+	http->body_read += *len;
 	http_request->connection->consumed += *len;
 	if (!http_request->overflown && make_room(http_request, *len)) {
 		buf_put(body, (struct slice){ bytes, *len });

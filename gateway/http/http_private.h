@@ -159,6 +159,8 @@ struct http {
 	/* daemon.c */
 	struct http_daemons roomy, full, due;
 	struct http_daemon *running; /* within MHD_run; else NULL */
+	size_t body_read;            /* bytes of bodies that came in this turn */
+	bool head_came;              /* a request has begun in this run */
 	/* connection.c */
 	struct connections phases[PHASE_COUNT];
 	uint64_t sending_check_us; /* when those in SENDING are looked at again */
