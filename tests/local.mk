@@ -137,6 +137,7 @@ unit_gateway = \
 	tests/unit/gateway/config/test_owners \
 	tests/unit/gateway/http/test_http \
 	tests/unit/gateway/http/test_http_random \
+	tests/unit/gateway/http/test_http_room \
 	tests/unit/gateway/http/test_listeners \
 	tests/unit/gateway/mcp/test_mcp \
 	tests/unit/gateway/mcp/test_result \
@@ -274,6 +275,7 @@ tests_unit_gateway_cli_test_regret_SOURCES = tests/unit/gateway/cli/test_regret.
 http_world = tests/support/http_world.c tests/support/http_world.h
 tests_unit_gateway_http_test_http_SOURCES = tests/unit/gateway/http/test_http.c $(http_world)
 tests_unit_gateway_http_test_http_random_SOURCES = tests/unit/gateway/http/test_http_random.c $(http_world)
+tests_unit_gateway_http_test_http_room_SOURCES = tests/unit/gateway/http/test_http_room.c $(http_world)
 tests_fuzz_fuzz_batch_SOURCES = tests/fuzz/fuzz_batch.c $(gateway_world) $(http_world)
 tests_fuzz_fuzz_http_SOURCES = tests/fuzz/fuzz_http.c $(http_world)
 

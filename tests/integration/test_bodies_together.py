@@ -131,25 +131,6 @@ def test_large_bodies_grow_one_a_turn(start, clients):
         assert client.reply().status == 200
 
 
-def test_who_waits_for_room_has_it_before_those_whose_connections_are_served_first(start, clients, together):
-    """The library's daemons take 128 connections each. Those of the first one have more to move than the turns have room for."""
-    count, whole = 110, 1_000_000
-    gateway = start({"workers": 1, "limits": {"in_flight_bytes": "1GiB", "body_timeout": "2m"}})
-    for _ in range(128 + 1):
-        clients.append(gateway.connect())
-        assert clients[-1].request("GET", "/healthz").status == 200
-    large = request_bytes("POST", "/v1/tools/echo", b" " * (whole - 2) + b"{}", {"X-Request-Id": "many"})
-    single = request_bytes("POST", "/v1/tools/echo", b" " * (whole // 3) + b"{}", {"X-Request-Id": "single"})
-    asked = [(client, large) for client in clients[:count]] + [(clients[128], single)]
-    all_there = threading.Barrier(len(asked))
-    together(lambda pair: (all_there.wait(), pair[0].send(pair[1])), asked)
-    for client, _ in asked:
-        client.socket.settimeout(120)
-        assert client.reply().status == 200
-    order = [event["request_id"] for event in until(lambda: len(gateway.events("call")) > count and gateway.events("call"), "all are in the log")]
-    assert order.index("single") < count / 4, "it needs a third of the turns that each of them needs"
-
-
 def test_who_leaves_while_his_body_grows_leaves_nothing(start, clients):
     room, count = 1_966_080, 20
     gateway = start({"workers": 1})

@@ -437,109 +437,6 @@ static void a_body_that_drips_is_cut_off(void **state)
 	http_world_stop(&world);
 }
 
-/* In which others have had all that a turn affords for bodies that grow. */
-static void busy_turn(uint64_t us)
-{
-	world.now_us += us;
-	clock_set(world.now_us);
-	loop_wait(world.loop, world.now_us);
-	while (loop_afford(world.loop, LOOP_MOVES, LOOP_LARGE_BYTES))
-		;
-	http_turn(world.http, world.now_us);
-}
-
-enum { GROWN_BYTES = 240 * 1024, GROWN_PART = 40 * 1024 };
-
-static void send_part(struct client *client)
-{
-	static char part[GROWN_PART];
-	memset(part, 'x', sizeof part);
-	client_send(client, (struct slice){ part, sizeof part });
-}
-
-/* A client whose body has as much room as it gets without one of a turn's, and two thirds of which are there. */
-static void start_one_that_waits_for_room(struct client *client)
-{
-	world = (struct http_world){ .settings = http_world_settings() };
-	world.settings.body_bytes = world.settings.held_bytes = 1024 * 1024;
-	assert_true(http_world_start(&world));
-	client_open(&world, client);
-	send_text(client, "POST /now/1" HOST "Content-Length: 245760\r\n\r\n");
-	for (int i = 0; i < 4; i++) {
-		send_part(client);
-		for (int j = 0; j < 20; j++)
-			busy_turn(0);
-	}
-	size_t held = atomic_load(&world.shared.held_bytes);
-	assert_in_range(held, LOOP_LARGE_BYTES, 4 * GROWN_PART - 1);
-	/* half a day of it, each of whose turns sees what is due */
-	for (int i = 0; i < 24 * 60; i++)
-		busy_turn(i % 2 ? 60 * S : 300 * MS);
-	assert_int_equal(atomic_load(&world.shared.held_bytes), held);
-}
-
-static void assert_large_reply(struct client *client)
-{
-	struct slice body;
-	assert_int_equal(client_reply(&world, client, &body), 200);
-	assert_int_equal(body.len, strlen("POST /now/1 ") + GROWN_BYTES);
-	assert_int_equal(metrics_read(world.metrics, METRIC_ID_REJECTED, REJECT_BODY_TIMEOUT, 0), 0);
-}
-
-static void who_waits_for_room_is_not_cut_off(void **state)
-{
-	(void)state;
-	struct client client;
-	start_one_that_waits_for_room(&client);
-	http_world_turns(&world, 3);
-	http_world_pass(&world, 300 * MS);
-	http_world_pass(&world, 29 * S); /* which it has anew */
-	for (int i = 0; i < 2; i++) {
-		send_part(&client);
-		http_world_turns(&world, 5);
-	}
-	assert_large_reply(&client);
-	client_close(&client);
-	http_world_stop(&world);
-}
-
-static void who_shuts_its_side_while_it_waits_for_room_is_served(void **state)
-{
-	(void)state;
-	struct client client;
-	start_one_that_waits_for_room(&client);
-	for (int i = 0; i < 2; i++) {
-		send_part(&client);
-		busy_turn(S);
-	}
-	assert_int_equal(shutdown(client.fd, SHUT_WR), 0);
-	for (int i = 0; i < 100; i++)
-		busy_turn(i % 2 ? S : 300 * MS);
-	assert_large_reply(&client);
-	assert_int_equal(world.gone, 0);
-	client_close(&client);
-	http_world_stop(&world);
-}
-
-static void who_drips_does_not_live_on_waiting_for_room(void **state)
-{
-	(void)state;
-	struct client client;
-	start_one_that_waits_for_room(&client);
-	http_world_turns(&world, 3);
-	http_world_pass(&world, 300 * MS);
-	for (int i = 0; i < 30; i++) {
-		client_read(&client);
-		assert_false(client.ended);
-		send_text(&client, "x");
-		busy_turn(S);
-	}
-	client_wait_for_end(&world, &client);
-	assert_int_equal(metrics_read(world.metrics, METRIC_ID_REJECTED, REJECT_BODY_TIMEOUT, 0), 1);
-	client_close(&client);
-	http_world_stop(&world);
-}
-
 /* --- the end --- */
 
 static void the_daemon_stops_whatever_waits(void **state)
@@ -675,9 +572,6 @@ int main(void)
 		cmocka_unit_test(when_all_have_left_there_is_room_again),
 		cmocka_unit_test(a_head_that_drips_is_cut_off),
 		cmocka_unit_test(a_body_that_drips_is_cut_off),
-		cmocka_unit_test(who_waits_for_room_is_not_cut_off),
-		cmocka_unit_test(who_shuts_its_side_while_it_waits_for_room_is_served),
-		cmocka_unit_test(who_drips_does_not_live_on_waiting_for_room),
 		cmocka_unit_test(the_daemon_stops_whatever_waits),
 		cmocka_unit_test(a_draining_daemon_ends_its_connections),
 		cmocka_unit_test(without_memory_a_client_gets_an_answer_or_an_end),
