@@ -123,6 +123,8 @@ static void put_labels(const struct alerts *alerts, const struct alert_entry *en
 	put_member(out, "alertname", description->name);
 	buf_printf(out, ",\"severity\":\"%s\",\"job\":\"jitney\",", severity_word(severity));
 	put_member(out, "instance", alerts->host);
+	buf_put_char(out, ',');
+	put_member(out, "listen", alerts->listen);
 	json_put_text_member(out, kind_words[description->kind], subject_of(alerts, entry));
 	json_put_text_member(out, "upstream", upstream);
 	buf_put_char(out, '}');

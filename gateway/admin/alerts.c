@@ -9,6 +9,7 @@
 
 #include "gateway/admin/alerts_private.h"
 #include "gateway/admin/pages.h"
+#include "gateway/tools/registry.h"
 
 static const struct alert_description descriptions[ALERT_COUNT] = {
 /* clang-format off */
@@ -92,6 +93,8 @@ struct alerts *alerts_new(struct gateway *gateway, struct history *history)
 	TAILQ_INIT(&alerts->entries);
 	alerts->gateway = gateway;
 	gethostname(alerts->host, sizeof alerts->host - 1); /* cut, or "": so be it */
+	snprintf(alerts->listen, sizeof alerts->listen, "%s",
+		 catalogue_made_for(registry_catalogue(gateway->registry))->listen[0].text);
 	alerts->history = history;
 	buf_init(&alerts->news, WEBHOOK_BODY_BYTES);
 	bool good = (alerts->meter = metrics_meter(gateway->metrics)) && (alerts->webhook = webhook_new()) &&

@@ -11,7 +11,13 @@
 #include "gateway/call/world.h"
 #include "metrics/history.h"
 
-enum { ALERT_ENTRIES_MAX = 1024, ALERT_DETAIL_BYTES = 256, ALERT_HIT_SAMPLES = 145, ALERT_HOST_BYTES = 65 };
+enum {
+	ALERT_ENTRIES_MAX = 1024,
+	ALERT_DETAIL_BYTES = 256,
+	ALERT_HIT_SAMPLES = 145,
+	ALERT_HOST_BYTES = 65,
+	ALERT_LISTEN_BYTES = 128
+};
 
 /* A subject that is beyond a threshold, or was just now. */
 struct alert_entry {
@@ -59,7 +65,9 @@ struct alert_hits {
 struct alerts {
 	struct gateway *gateway;     /* c */
 	char host[ALERT_HOST_BYTES]; /* c: this machine's name: of a fleet's gateways, which one says so */
-	struct history *history;     /* borrowed */
+	char listen
+		[ALERT_LISTEN_BYTES]; /* c: its first address, as the process began with it: which one of this machine's */
+	struct history *history;      /* borrowed */
 	struct meter *meter;
 	struct webhook *webhook;
 	struct alert_entries entries; /* in the order of coming */

@@ -2,6 +2,7 @@
 """Alerts that the gateway evaluates itself: what fires and clears, who is told, and that telling costs nobody anything."""
 import http.server
 import json
+import signal
 import socket
 import ssl
 import threading
@@ -115,6 +116,25 @@ def test_an_upstream_that_goes_and_comes_back(start, provider, receiver):
     gateway.until_metric("alerts_firing", 0)
     until(lambda: [event for event in gateway.events("alert_cleared") if event["alert"] == "upstream_down"], "and in the log")
     gateway.until_metric("alert_posts_total", len(receiver.posts), result="ok")
+
+
+def test_two_gateways_of_a_host_are_told_apart(start, receiver, tmp_path):
+    """One's all-clear is not the other's; and a process that begins again is who it was."""
+    tools = tmp_path / "sockets"
+    tools.mkdir()
+    changes = {"alerts": {"reload_failed": NOW, "webhook": {"url": receiver.url}}}
+    prints = []
+    for name in ("one", "two", "one"):
+        gateway = start({**changes, "listen": f"unix:{tools}/{name}"})
+        heard = len(receiver.posts)
+        gateway.config_path.write_text("nonsense: [")
+        gateway.signal(signal.SIGHUP)
+        post = until(lambda: len(receiver.posts) > heard and receiver.posts[heard][2], "it is posted")  # noqa: B023
+        alert = next(alert for alert in post["alerts"] if alert["labels"]["alertname"] == "JitneyReloadFailed")
+        assert alert["labels"]["listen"] == f"unix:{tools}/{name}"
+        prints.append(alert["fingerprint"])
+        gateway.stop()
+    assert prints[0] == prints[2] != prints[1]
 
 
 def test_what_has_not_been_so_for_long_is_pending(start, provider):
