@@ -127,16 +127,41 @@ static int open_unix(const struct listen_address *address, struct listen_file *f
 	return -1;
 }
 
-/* What may be wrong, and whose it is. */
-static const char *find_hint(const struct listen_address *address, int error)
+/* Who listens on a unix path; 0: the kernel does not say (its queue is full, or it is out of this one's namespace). */
+static pid_t find_holder(const char *path)
+{
+	struct sockaddr_un where = { .sun_family = AF_UNIX };
+	struct ucred holder = { .pid = 0 };
+	socklen_t size = sizeof holder;
+	snprintf(where.sun_path, sizeof where.sun_path, "%s", path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return 0;
+	if (connect(fd, (const struct sockaddr *)&where, sizeof where) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &holder, &size) < 0)
+		holder.pid = 0;
+	close(fd);
+	return holder.pid;
+}
+
+/* What may be wrong, whose it is, and what to do. */
+static void find_hint(const struct listen_address *address, int error, char *hint, size_t bytes)
 {
 	struct stat status;
-	if (error == EADDRINUSE && address->unix_path &&
-	    (lstat(address->unix_path, &status) < 0 || !S_ISSOCK(status.st_mode)))
-		return " (there is something that is no socket; remove it, or write another path)";
-	if (error == EADDRINUSE)
-		return " (is another jitney running?)";
-	return error == EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE)" : "";
+	bool used = error == EADDRINUSE, file = used && address->unix_path;
+	pid_t holder = 0;
+	if (file && (lstat(address->unix_path, &status) < 0 || !S_ISSOCK(status.st_mode)))
+		snprintf(hint, bytes, " (there is something that is no socket; remove it, or write another path)");
+	else if (file && (holder = find_holder(address->unix_path)) == getpid())
+		snprintf(hint, bytes, " (this process listens there already: write it once)");
+	else if (holder)
+		snprintf(hint, bytes, " (process %ld listens there: again when it has ended, or write another path)",
+			 (long)holder);
+	else
+		snprintf(hint, bytes, "%s",
+			 used              ? " (is another jitney running?)"
+			 : error == EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE)"
+					   : "");
 }
 
 size_t listen_open(const struct listen_address *address, bool beside, int *fds, size_t count, struct listen_file *file,
@@ -146,8 +171,9 @@ size_t listen_open(const struct listen_address *address, bool beside, int *fds, 
 	if (address->unix_path ? (fds[0] = open_unix(address, file)) >= 0 : open_all_tcp(address, beside, fds, count))
 		return address->unix_path ? 1 : count;
 	int why = errno;
-	snprintf(error, error_bytes, "cannot listen on %s: %s%s", address->text, strerror(why),
-		 find_hint(address, why));
+	char hint[120];
+	find_hint(address, why, hint, sizeof hint);
+	snprintf(error, error_bytes, "cannot listen on %s: %s%s", address->text, strerror(why), hint);
 	return 0;
 }
 

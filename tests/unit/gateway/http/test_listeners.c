@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "gateway/http/listen.h"
@@ -276,6 +277,40 @@ static void a_successor_that_fails_leaves_the_file(void **state)
 	assert_false(is_there());
 }
 
+/* By its number: a path may be the predecessor's, which gives away only what it had when it was asked. */
+static void who_has_a_path_is_named(void **state)
+{
+	(void)state;
+	struct listeners *ours = listeners_new();
+	struct listen_address address = unix_address();
+	char number[40];
+	int ready[2], stay[2];
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(stay), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		struct listeners *theirs = listeners_new();
+		char byte = listeners_open(theirs, &address, false, 1, error, sizeof error) ? 'y' : 'n';
+		close(stay[1]);
+		_exit(write(ready[1], &byte, 1) != 1 || read(stay[0], &byte, 1) != 0);
+	}
+	close(stay[0]);
+	char byte = 'n';
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(byte, 'y');
+	assert_null(listeners_open(ours, &address, false, 1, error, sizeof error));
+	snprintf(number, sizeof number, "process %ld listens there", (long)child);
+	assert_non_null(strstr(error, number));
+	close(stay[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	open_one(ours, &address, 1); /* what it says to do */
+	assert_null(listeners_open(ours, &address, false, 1, error, sizeof error));
+	assert_non_null(strstr(error, "this process"));
+	close(ready[0]);
+	close(ready[1]);
+	listeners_free(ours);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +323,7 @@ int main(void)
 		cmocka_unit_test(a_file_goes_with_its_listener),
 		cmocka_unit_test(a_file_that_a_successor_has_stays),
 		cmocka_unit_test(a_successor_that_fails_leaves_the_file),
+		cmocka_unit_test(who_has_a_path_is_named),
 	};
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
