@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -392,6 +393,72 @@ static void an_answer_that_curl_has_read_ends_no_kept_connection(void **state)
 	end(&world, provider);
 }
 
+/* --- bytes that come at the very moment an answer has been read --- */
+
+ssize_t recv(int fd, void *bytes, size_t len, int flags);
+
+static atomic_bool stray_awaited; /* by the test's thread, as it reads next */
+static atomic_bool stray_due;
+
+ssize_t recv(int fd, void *bytes, size_t len, int flags)
+{
+	ssize_t (*real)(int, void *, size_t, int);
+	*(void **)&real = dlsym(RTLD_NEXT, "recv");
+	ssize_t got = real(fd, bytes, len, flags);
+	struct pollfd more = { .fd = fd, .events = POLLIN };
+	if (got > 0 && !(flags & MSG_PEEK) && gettid() == getpid() && atomic_exchange(&stray_awaited, false)) {
+		atomic_store(&stray_due, true);
+		assert_int_equal(poll(&more, 1, (int)(PATIENCE_US / CLOCK_US_PER_MS)), 1);
+	}
+	return got;
+}
+
+static enum provider_then answer_first_and_go_on(struct provider_request *request)
+{
+	if (request->number > 0)
+		return answer_well(request);
+	enum provider_then then = hold_then_answer_and_tell(request);
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	while (!atomic_load(&stray_due) && clock_now_us() < latest)
+		usleep(1000);
+	provider_write(request, "stray");
+	return then;
+}
+
+/* A connection that is readable is passed over since curl is due, which reads its answer as another request begins. What is there
+ * then ends it in the same turn: it could be taken for the next one's answer. */
+static void a_connection_that_was_passed_over_ends_with_what_nobody_has_asked_for(void **state)
+{
+	(void)state;
+	struct completion first = { 0 }, second = { 0 };
+	struct world world;
+	atomic_uint answered = 0;
+	struct provider *provider = start_with(&world, answer_first_and_go_on, &answered);
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	send_many(&world, &first, 1, false, PATIENCE_US);
+	while (provider_requests(provider) == 0 && clock_now_us() < latest)
+		turn(&world);
+	send_many(&world, &second, 1, false, PATIENCE_US); /* curl is due */
+	loop_run_timers(world.loop);
+	provider_release(provider, 1);
+	while (atomic_load(&answered) == 0 && clock_now_us() < latest)
+		usleep(1000);
+	turn_curls_clock(6); /* so that it looks at the first one, too */
+	atomic_store(&stray_awaited, true);
+	turn(&world);
+	assert_true(atomic_load(&stray_due));
+	while (provider_ended(provider) == 0 && clock_now_us() < latest)
+		usleep(1000);
+	assert_int_equal(provider_ended(provider), 1);
+	wait_completed(&first);
+	wait_completed(&second);
+	assert_int_equal(first.answers[0]->outcome, OUTCOME_OK);
+	assert_int_equal(second.answers[0]->outcome, OUTCOME_OK);
+	completion_fini(&first);
+	completion_fini(&second);
+	end(&world, provider);
+}
+
 static void no_more_connections_than_the_pool_allows(void **state)
 {
 	(void)state;
@@ -484,6 +551,7 @@ int main(void)
 		cmocka_unit_test(a_name_is_looked_up_and_believed_for_a_while),
 		cmocka_unit_test(a_hundred_exchanges_run_side_by_side),
 		cmocka_unit_test(an_answer_that_curl_has_read_ends_no_kept_connection),
+		cmocka_unit_test(a_connection_that_was_passed_over_ends_with_what_nobody_has_asked_for),
 		cmocka_unit_test(no_more_connections_than_the_pool_allows),
 		cmocka_unit_test(waiting_for_the_pool_in_vain_means_nothing_was_sent),
 		cmocka_unit_test(min_idle_connections_are_used_past_their_time_by_what_may_be_repeated),
