@@ -115,6 +115,22 @@ def test_who_takes_over_is_watched_in_place_of_the_one_before(make, manager, tmp
     manager.until_heard("STOPPING")
 
 
+def test_the_first_sign_of_life_after_a_takeover_is_given_in_time(make, manager, tmp_path):
+    """Three are due in a span, and the one before may have given its last nearly a third of it ago. Nor is a worker taken for stuck
+    that has only just been asked."""
+    span = 15
+    first = free_address()
+    old = make({"takeover": {"socket": str(tmp_path / "door")}, "listen": first}, **manager.options(WATCHDOG_USEC=f"{span}000000")).start()
+    until(lambda: (tmp_path / "door").exists(), "the door is there")
+    new = make(config=old.config, options=("--takeover",)).start()
+    old.ended_by_test = True
+    assert old.wait() == 0
+    taken = manager.arrived("MAINPID")[-1]
+    signs = until(lambda: [at for at in manager.arrived("WATCHDOG") if at > taken], "it gives one", 2 * span)
+    assert signs[0] - taken < span * 2 / 3
+    assert not new.events("worker_stuck")
+
+
 def test_sockets_of_socket_units(start, manager):
     """Who has connected before the start is served; nothing is closed at the end."""
     data, admin = manager.listen("jitney.socket"), manager.listen("jitney-admin.socket")

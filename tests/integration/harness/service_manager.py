@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import threading
+import time
 
 from .poll import until
 
@@ -42,6 +43,7 @@ class ServiceManager:
             if not data:
                 return
             message = dict(line.split("=", 1) for line in data.decode().splitlines() if "=" in line)
+            message["arrived"] = time.monotonic()
             fds = array.array("i")
             for level, kind, part in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -67,6 +69,11 @@ class ServiceManager:
     def last(self, name):
         with self.mutex:
             return next((message[name] for message in reversed(self.messages) if name in message), None)
+
+    def arrived(self, name):
+        """When, each."""
+        with self.mutex:
+            return [message["arrived"] for message in self.messages if name in message]
 
     def until_heard(self, name, times=1):
         until(lambda: self.heard(name) >= times, f"{name}=1 is heard {times} times")
