@@ -492,19 +492,30 @@ static bool finds_no_slot(const struct batcher *batcher, uint64_t now_us)
 	return waiting_has_others(batcher) && common_free_us(&batcher->common, now_us) > now_us;
 }
 
-/* Whether what the lane sends next is written in this turn. It is a copy of what waits: of all that its caller sent. */
-static bool may_write(const struct batcher *batcher, const struct lane *lane, uint64_t now_us)
+/* About how much is written when the lane sends next: a call alone, or as many as share a request. */
+static size_t bytes_to_write(struct batcher *batcher, const struct lane *lane, uint64_t now_us)
 {
 	const struct batch *again = TAILQ_FIRST(&lane->again);
-	const struct batch_item *item;
-	size_t bytes = again ? again->bytes : lane->bytes;
-	if (bytes < LOOP_LARGE_BYTES)
-		return true;
-	if (!again)
-		bytes = (item = lane_next(lane)) ? item->call.arguments.len : 0;
-	if (bytes < LOOP_LARGE_BYTES || finds_no_slot(batcher, now_us))
-		return true;
-	return loop_afford(batcher->loop, LOOP_WRITES, bytes);
+	if (again)
+		return again->bytes;
+	const struct batch_item *item = lane->bytes < LOOP_LARGE_BYTES ? NULL : lane_next(lane);
+	if (!item)
+		return 0;
+	const struct lane_class *class = waiting_class(batcher, lane);
+	size_t first = item->call.arguments.len, most = learned_policy(batcher, class).max_bytes;
+	if (window_single(&batcher->policy) || learned_plan(batcher, class, now_us).singles)
+		return first;
+	size_t shared = batch_limit(batcher, lane, FLUSH_ITEMS, now_us) * (lane->bytes / lane->items);
+	shared = shared < most ? shared : most;
+	return first > shared ? first : shared;
+}
+
+/* Whether what the lane sends next is written in this turn. It is a copy of what waits: of all that its callers sent. */
+static bool may_write(struct batcher *batcher, const struct lane *lane, uint64_t now_us)
+{
+	size_t bytes = bytes_to_write(batcher, lane, now_us);
+	return bytes < LOOP_LARGE_BYTES || finds_no_slot(batcher, now_us) ||
+	       loop_afford(batcher->loop, LOOP_WRITES, bytes);
 }
 
 void sending_flush(struct batcher *batcher, uint64_t now_us)

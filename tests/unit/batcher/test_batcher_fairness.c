@@ -270,6 +270,33 @@ static void of_large_calls_one_is_written_a_turn(void **state)
 	world_stop(&world);
 }
 
+/* Of small calls, too, where many of them share a request. */
+static void of_large_batches_one_is_written_a_turn(void **state)
+{
+	enum { EACH = 10, COUNT = 3 };
+	(void)state;
+	static char part[LOOP_HEAVY_BYTES / EACH + 1];
+	struct probe calls[EACH * COUNT] = { { .world = NULL } };
+	struct batch_policy policy = world_policy();
+	policy.queue_bytes = 1 << 30;
+	policy.max_bytes = 1 << 20;
+	policy.max_items = EACH;
+	start(&policy);
+	for (unsigned i = 0; i < EACH * COUNT; i++) {
+		call_init(&world, &calls[i], i);
+		calls[i].item.call.arguments = (struct slice){ part, sizeof part };
+		assert_int_equal(call_add(&calls[i]), OUTCOME_OK);
+	}
+	for (unsigned sent = 1; sent <= COUNT; sent++) {
+		world_pass(&world, 10000);
+		world_tick(&world);
+		world_tick(&world);
+		assert_int_equal(fake_sent(), sent);
+	}
+	finish_all();
+	world_stop(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -282,6 +309,7 @@ int main(void)
 		cmocka_unit_test(a_crowd_that_thins_out_keeps_its_turn),
 		cmocka_unit_test(without_memory_for_turns_all_are_served),
 		cmocka_unit_test(of_large_calls_one_is_written_a_turn),
+		cmocka_unit_test(of_large_batches_one_is_written_a_turn),
 	};
 	return cmocka_run_group_tests_name("batcher: fairness", tests, NULL, NULL);
 }
