@@ -199,7 +199,9 @@ void waiting_evaluate(struct batcher *batcher, struct lane *lane, uint64_t now_u
 void waiting_count(struct batcher *batcher, const struct lane *lane, struct batch_item *item, int by);
 /* When the configured rate lets the next request out; 0: at once. */
 uint64_t waiting_rate_us(const struct batcher *batcher);
-/* Until when the provider wants nothing of what is in this lane, or its refusals have taught so; 0: it may come. */
+/* Until when the provider wants nothing of this lane's tool, which has said so; 0: it may come. */
+uint64_t waiting_tool_held_until_us(const struct batcher *batcher, const struct lane *lane);
+/* The same, or of anything, or its refusals have taught so. */
 uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane);
 /* When a call that came into this lane now could leave at the earliest; 0 at once. */
 uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane);

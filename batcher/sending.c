@@ -435,7 +435,7 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 /* Judged again now that there is room: the hurried one may have left since. */
 static void serve_lane(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	bool held_off = waiting_held_until_us(batcher, lane) > now_us;
+	bool held_off = waiting_tool_held_until_us(batcher, lane) > now_us;
 	if (held_off || !TAILQ_EMPTY(&lane->again)) {
 		waiting_take(batcher, lane, now_us);
 		if (!held_off)

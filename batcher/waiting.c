@@ -228,7 +228,7 @@ static void wait_for_company(struct batcher *batcher, struct lane *lane, uint64_
 void waiting_evaluate(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	assert(!lane->entry);
-	uint64_t held_until_us = waiting_held_until_us(batcher, lane);
+	uint64_t held_until_us = waiting_tool_held_until_us(batcher, lane);
 	if (held_until_us > now_us) {
 		due_set(&batcher->looks, &lane->look, held_until_us);
 		return;
@@ -322,14 +322,24 @@ static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t no
 	return slots ? slots : 1;
 }
 
-uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane)
+/* The provider's word, or the pace that it has taught. */
+static uint64_t all_held_until_us(const struct batcher *batcher)
 {
 	uint64_t visit_us = learned_rate_visit_us(&batcher->rates->learned_rate);
-	uint64_t until_us = pauses_until_us(batcher->pauses), tool_us = 0;
-	if (lane->learned)
-		tool_us = pauses_tool_until_us(batcher->pauses, lane->learned->number, loop_now(batcher->loop));
-	until_us = visit_us > until_us ? visit_us : until_us;
-	return tool_us > until_us ? tool_us : until_us;
+	uint64_t until_us = pauses_until_us(batcher->pauses);
+	return visit_us > until_us ? visit_us : until_us;
+}
+
+uint64_t waiting_tool_held_until_us(const struct batcher *batcher, const struct lane *lane)
+{
+	const struct learned_tool *tool = lane->learned;
+	return tool ? pauses_tool_until_us(batcher->pauses, tool->number, loop_now(batcher->loop)) : 0;
+}
+
+uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane)
+{
+	uint64_t all_us = all_held_until_us(batcher), tool_us = waiting_tool_held_until_us(batcher, lane);
+	return tool_us > all_us ? tool_us : all_us;
 }
 
 uint64_t waiting_rate_us(const struct batcher *batcher)
@@ -495,12 +505,15 @@ static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 	return lane;
 }
 
+/* Lanes keep their place in the line while all are held: who lost it each time would never be the first. */
 static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
 {
+	uint64_t held_us = all_held_until_us(batcher);
 	if (waiting_has_others(batcher)) /* whether there is one is found out by taking it */
-		return 0;
+		return held_us;
 	uint64_t rate_us = waiting_rate_us(batcher),
 		 limit_us = limiter_free_us(&batcher->limiter, waiting_under_way(batcher), batcher->overdue, now_us);
+	rate_us = rate_us > held_us ? rate_us : held_us;
 	return rate_us > limit_us ? rate_us : limit_us;
 }
 
@@ -526,7 +539,9 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 {
 	if (!first_ready(batcher, now_us))
 		return CLOCK_NEVER;
-	return waiting_has_others(batcher) ? common_free_us(&batcher->common, now_us) : slot_free_us(batcher, now_us);
+	uint64_t free_us = slot_free_us(batcher, now_us);
+	uint64_t common_us = waiting_has_others(batcher) ? common_free_us(&batcher->common, now_us) : 0;
+	return free_us > common_us ? free_us : common_us;
 }
 
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)

@@ -5,8 +5,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/compiler.h"
 #include "base/random.h"
 #include "tests/support/batcher_world.h"
 
@@ -307,6 +310,70 @@ static void what_waits_for_its_turn_gathers(void **state)
 	world_stop(&world);
 }
 
+/* One caller of each lane, who calls again as soon as there is an answer. */
+struct lane_caller {
+	struct probe probe;
+	const char *key;
+	unsigned answers;
+	bool called;
+};
+
+static void call_again(struct lane_caller *caller, unsigned tag)
+{
+	if (caller->called && !caller->probe.answered)
+		return;
+	caller->called = true;
+	caller->answers += caller->probe.answered && caller->probe.outcome == OUTCOME_OK;
+	memset(&caller->probe, 0, sizeof caller->probe);
+	call_init(&world, &caller->probe, tag);
+	snprintf(caller->probe.key, sizeof caller->probe.key, "%s", caller->key);
+	caller->probe.item.lane_key = slice_of(caller->probe.key);
+	caller->probe.item.caller = tag + 1;
+	assert_int_equal(call_add(&caller->probe), OUTCOME_OK);
+}
+
+/* It lets in one request in 20 ms, and answers or refuses within a millisecond. */
+static void answer_or_refuse(uint64_t *let_in_us)
+{
+	struct exchange *exchange;
+	while ((exchange = fake_nth(0))) {
+		if (world.now_us - *let_in_us < 20000) {
+			fake_refuse_whole(exchange, 429, 0);
+			continue;
+		}
+		*let_in_us = world.now_us;
+		fake_finish(exchange);
+	}
+}
+
+/* All were held until the same moment, one left, and the others lost their turn each time: the last of these three had a fifth of the
+ * answers, and of two lanes of unlike latency the slower one none in ten seconds. */
+static void under_a_learned_pace_lanes_take_turns(void **state)
+{
+	(void)state;
+	struct lane_caller callers[] = { { .key = "a" }, { .key = "b" }, { .key = "c" } };
+	uint64_t let_in_us = 0;
+	start((struct rate){ 0 }, BATCH_ADAPTIVE);
+	for (unsigned ms = 0; ms < 20000; ms++) {
+		for (unsigned i = 0; i < countof(callers); i++)
+			call_again(&callers[i], i);
+		if (ms == 10000)
+			callers[0].answers = callers[1].answers = callers[2].answers = 0;
+		world_tick(&world);
+		world_pass(&world, 1000);
+		answer_or_refuse(&let_in_us);
+		world_tick(&world);
+	}
+	unsigned all = callers[0].answers + callers[1].answers + callers[2].answers;
+	assert_in_range(all, 200, 510);
+	for (unsigned i = 0; i < countof(callers); i++)
+		assert_in_range(callers[i].answers, all / 4, all / 2);
+	for (unsigned i = 0; i < countof(callers); i++)
+		batcher_cancel(world.batcher, &callers[i].probe.item, world.now_us);
+	finish_all();
+	world_stop(&world);
+}
+
 static void a_call_that_cannot_wait_that_long_is_told_at_once(void **state)
 {
 	(void)state;
@@ -564,6 +631,7 @@ int main(void)
 		cmocka_unit_test(a_pause_for_one_call_of_a_batch_counts_as_well),
 		cmocka_unit_test(an_unavailable_tool_pauses_itself_for_seconds),
 		cmocka_unit_test(what_waits_for_its_turn_gathers),
+		cmocka_unit_test(under_a_learned_pace_lanes_take_turns),
 		cmocka_unit_test(a_call_that_cannot_wait_that_long_is_told_at_once),
 		cmocka_unit_test(singles_are_paced_too),
 		cmocka_unit_test(after_429_the_same_work_fits_fewer_requests),
