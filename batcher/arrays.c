@@ -116,9 +116,9 @@ bool arrays_wants_review(const struct arrays *arrays, uint64_t now_us)
 	       now_us < clock_add(arrays->company_off_us, BACKOFF_MOST_US);
 }
 
-void arrays_review(struct arrays *arrays, uint64_t now_us)
+void arrays_review(struct arrays *arrays, bool paced, uint64_t now_us)
 {
-	if (!is_calm(arrays))
+	if (!paced && !is_calm(arrays))
 		arrays->singles_until_us = clock_add(now_us, REVIEW_US);
 	else
 		arrays->company_off_us = 0;
@@ -138,6 +138,11 @@ static bool is_off(const struct arrays *arrays, uint64_t now_us)
 bool arrays_shunned(const struct arrays *arrays, uint64_t now_us)
 {
 	return is_off(arrays, now_us) || (arrays->trial && arrays->trial_out);
+}
+
+bool arrays_outpace(const struct arrays *arrays, double step_us, uint64_t now_us)
+{
+	return !is_off(arrays, now_us) && arrays->company_us > 0 && arrays->company_us < step_us;
 }
 
 bool arrays_explore(const struct arrays *arrays, uint64_t now_us)

@@ -13,7 +13,9 @@
  * - Arrays that were switched off for that reason are not tried again while calls alone are still now and then far past
  *   their time: of the latest CALM none may be, since an array of many would wait for it.
  * - What was switched off is tried again in small: one array at a time, of eight calls at first, twice as many after four
- *   that were well; or after more, if calls come too seldom for such long ones.
+ *   that were well; or after more, if calls come too seldom for such long ones. Where the provider counts requests, what
+ *   leaves alone meanwhile costs as much of that as an array: none does while the arrays are well, and calls alone need not be
+ *   calm first, since to see that takes hundreds of them.
  * - 413 halves the caps; arrays near them that pass raise them by 1/64.
  */
 #ifndef JITNEY_BATCHER_ARRAYS_H
@@ -75,7 +77,8 @@ bool arrays_slow_alone(struct arrays *arrays, uint64_t number);
 /* Whether arrays are off because calls in them wait for the slowest one, and it is time to see if that is still so:
  * arrays_slow_alone is to be told of those that are under way, then arrays_review decides. */
 bool arrays_wants_review(const struct arrays *arrays, uint64_t now_us);
-void arrays_review(struct arrays *arrays, uint64_t now_us);
+/* paced: the provider counts requests. */
+void arrays_review(struct arrays *arrays, bool paced, uint64_t now_us);
 /* The call alone of that number has held a slot for so long, from sent_us on. */
 void arrays_alone(struct arrays *arrays, uint64_t number, uint64_t sent_us, double held_us, uint64_t now_us);
 /* An array has completed. */
@@ -95,6 +98,9 @@ void arrays_shun(struct arrays *arrays, uint64_t now_us);
 /* An array was refused, all its calls passed alone: none for a while if that is so of arrays, see above. */
 void arrays_refused(struct arrays *arrays, uint64_t now_us);
 bool arrays_shunned(const struct arrays *arrays, uint64_t now_us);
+/* Whether calls may leave in arrays while one that is tried is under way: in the latest ones a call took less than the step_us
+ * that lie between two requests, 0 if nothing does. */
+bool arrays_outpace(const struct arrays *arrays, double step_us, uint64_t now_us);
 /* Whether that is only to see what calls take alone: it is over in a moment. */
 bool arrays_explore(const struct arrays *arrays, uint64_t now_us);
 /* 413 to a batch like this; and one that passed. */

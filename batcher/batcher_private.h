@@ -122,6 +122,8 @@ struct batcher {
 
 /* --- learned.c: what is known of the provider --- */
 
+/* Whether calls of this class leave alone for now: arrays do not pay, or are refused. */
+bool learned_singles(const struct batcher *batcher, const struct lane_class *class, uint64_t now_us);
 /* What window.h decides by: what is known of a class of latency, and how its lane stands now. */
 struct window_plan learned_plan(const struct batcher *batcher, const struct lane_class *class, uint64_t now_us);
 struct window_view learned_view(struct batcher *batcher, const struct lane *lane, uint64_t now_us);

@@ -5,15 +5,28 @@
 #define AT_END 0.95 /* of an exchange's time, after which its calls were answered in the mean: all when it was over */
 #define OTHER 1.5   /* times the cost: it is another provider that learned rates are of */
 
+/* Time between requests to which the provider, or its refusals, holds us; 0: none. */
+static double step_us(const struct batcher *batcher)
+{
+	const struct rate *rate = &batcher->policy.requests;
+	double learned_us = batcher->rates->learned_rate.step_us;
+	double told_us = rate->amount ? (double)rate->period_us / (double)rate->amount : 0;
+	return learned_us > told_us ? learned_us : told_us;
+}
+
+bool learned_singles(const struct batcher *batcher, const struct lane_class *class, uint64_t now_us)
+{
+	return arrays_shunned(&class->arrays, now_us) && !arrays_outpace(&class->arrays, step_us(batcher), now_us);
+}
+
 struct window_plan learned_plan(const struct batcher *batcher, const struct lane_class *class, uint64_t now_us)
 {
 	struct window_plan plan = { .useful = 0 };
-	/* if requests are what is scarce, none leaves with a share only */
-	bool scarce = batcher->policy.requests.amount || learned_rate_visit_us(&batcher->rates->learned_rate);
+	bool scarce = step_us(batcher) > 0; /* requests are: none leaves with a share only */
 	if (batcher->policy.mode == BATCH_ADAPTIVE && costs_known(&class->costs) && !scarce)
 		plan = window_make_plan(&class->costs, class->load, limiter_limit(&batcher->limiter));
 	window_bound_gathering(&plan, &class->answer);
-	plan.singles = arrays_shunned(&class->arrays, now_us);
+	plan.singles = learned_singles(batcher, class, now_us);
 	return plan;
 }
 
@@ -230,7 +243,7 @@ static void learn_alone(const struct batcher *batcher, struct lane_class *class,
 	if (!arrays_wants_review(&class->arrays, now_us))
 		return;
 	find_slow_alone(batcher, class, now_us);
-	arrays_review(&class->arrays, now_us);
+	arrays_review(&class->arrays, step_us(batcher) > 0, now_us);
 }
 
 /* How long until it is known what calls take alone: so many of them, at the pace that is allowed. */

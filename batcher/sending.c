@@ -406,7 +406,7 @@ static void refuse_repeat(struct batcher *batcher, struct batch *batch, uint64_t
 /* What was refused is sent again, before all that waits. A batch that had to pause takes along what fits. */
 static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	bool shunned = arrays_shunned(&waiting_class(batcher, lane)->arrays, now_us);
+	bool shunned = learned_singles(batcher, waiting_class(batcher, lane), now_us);
 	struct batch *batch = TAILQ_FIRST(&lane->again);
 	if (shunned && batch->live > 1 && !batch->bisection) {
 		refused_requeue(batcher, batch, 1, 1, NULL);

@@ -361,8 +361,8 @@ uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *l
 /* Whether calls of this lane travel alone, and not only to see what they take so. */
 static bool travel_alone(const struct batcher *batcher, const struct lane *lane, uint64_t now_us)
 {
-	const struct arrays *arrays = &batcher->classes[lane->class].arrays;
-	bool off = arrays_shunned(arrays, now_us) && !arrays_explore(arrays, now_us);
+	const struct lane_class *class = &batcher->classes[lane->class];
+	bool off = learned_singles(batcher, class, now_us) && !arrays_explore(&class->arrays, now_us);
 	return off || window_single(&batcher->policy);
 }
 

@@ -132,15 +132,43 @@ static void arrays_stay_off_while_calls_alone_are_now_and_then_slow(void **state
 		if (i % 100 == 20)
 			assert_true(arrays_slow_alone(&arrays, slow));
 		if (i >= 20 && arrays_wants_review(&arrays, now_us))
-			arrays_review(&arrays, now_us);
+			arrays_review(&arrays, false, now_us);
 		assert_true(i < 20 || arrays_shunned(&arrays, now_us));
 		now_us += 5000;
 	}
 	for (unsigned i = 0; i < 300; i++)
 		arrays_sent_alone(&arrays);
 	assert_true(arrays_wants_review(&arrays, now_us + CLOCK_US_PER_S));
-	arrays_review(&arrays, now_us + CLOCK_US_PER_S);
+	arrays_review(&arrays, false, now_us + CLOCK_US_PER_S);
 	assert_false(arrays_shunned(&arrays, now_us + CLOCK_US_PER_S));
+}
+
+/* Of 47 requests a second, hundreds went for calls alone before arrays were tried, and two of three while they were. */
+static void where_requests_are_counted_arrays_are_tried_at_once_and_in_a_row(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	complete_array(&arrays, 64, 2e6, false, 8, 5000, 1);
+	uint64_t now_us = 2 + CLOCK_US_PER_S;
+	uint64_t slow = arrays_sent_alone(&arrays);
+	for (unsigned i = 0; i < 20; i++)
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), now_us, 5000, now_us);
+	assert_true(arrays_slow_alone(&arrays, slow));
+	assert_true(arrays_wants_review(&arrays, now_us));
+	arrays_review(&arrays, true, now_us);
+	assert_false(arrays_shunned(&arrays, now_us));
+	arrays_sent(&arrays);
+	assert_true(arrays_shunned(&arrays, now_us));
+	assert_false(arrays_outpace(&arrays, 21000, now_us)); /* the first one, of which nothing is known */
+	arrays_ended(&arrays);
+	complete_array(&arrays, 8, 20000, false, 0, 0, now_us);
+	arrays_sent(&arrays);
+	assert_true(arrays_outpace(&arrays, 21000, now_us));
+	assert_false(arrays_outpace(&arrays, 2000, now_us));
+	assert_false(arrays_outpace(&arrays, 0, now_us));
+	arrays_shun(&arrays, now_us);
+	assert_false(arrays_outpace(&arrays, 21000, now_us));
 }
 
 static void what_was_off_is_tried_again_in_small(void **state)
@@ -285,6 +313,7 @@ int main(void)
 		cmocka_unit_test(an_array_that_is_far_too_slow_makes_one_look_what_calls_take_alone),
 		cmocka_unit_test(an_array_that_takes_long_makes_one_look_if_nobody_knows_what_calls_take_alone),
 		cmocka_unit_test(arrays_stay_off_while_calls_alone_are_now_and_then_slow),
+		cmocka_unit_test(where_requests_are_counted_arrays_are_tried_at_once_and_in_a_row),
 		cmocka_unit_test(what_was_off_is_tried_again_in_small),
 		cmocka_unit_test(looking_begins_again_when_the_first_one_is_back),
 		cmocka_unit_test(what_queues_behind_arrays_does_not_tell_what_calls_take_alone),
