@@ -23,7 +23,7 @@
 #ifdef __SANITIZE_THREAD__
 enum { CELLS = 50, HOLD = 39, HISTORIES = 12, BECOME_SLOW = 3 };
 #else
-enum { CELLS = 250, HOLD = 207, HISTORIES = 60, BECOME_SLOW = 24 };
+enum { CELLS = 250, HOLD = 210, HISTORIES = 60, BECOME_SLOW = 24 };
 #endif
 enum { EPISODES_MAX = 6, CELLS_MAX = 2000 };
 
