@@ -330,11 +330,11 @@ TESTS = $(check_PROGRAMS) tests/layers.sh
 LOG_COMPILER = timeout 300
 AM_TESTS_ENVIRONMENT = \
 	ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
-	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 CC='$(CC)'; \
+	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS="suppressions='$(abs_top_srcdir)/tests/support/tsan.supp':halt_on_error=1:second_deadlock_stack=1" CC='$(CC)'; \
 	export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS CC;
 
 EXTRA_DIST += tests/README.md tests/layers.sh tests/integration tests/soak tests/conformance \
-	tests/fuzz/corpus tests/unit/metrics/prometheus.golden tests/support/memcheck.supp \
+	tests/fuzz/corpus tests/unit/metrics/prometheus.golden tests/support/memcheck.supp tests/support/tsan.supp \
 	docs/configuration.md docs/jitney.schema.json docs/metrics.md
 
 dist-hook:

@@ -184,8 +184,6 @@ static void bodies_have_a_limit(void **state)
 	http_world_stop(&world);
 }
 
-/* front F4: all tenants were one where identity.tenant_header was a header with a meaning of its own. */
-/* Whether a head with this one more line passes; *request as the guard has filled it. */
 /* Not a piece a turn, of which the library takes 7 KB: turns may be long. Nor all of it in one. */
 static void a_large_body_that_has_come_is_read_in_few_turns(void **state)
 {
@@ -214,6 +212,7 @@ static void a_large_body_that_has_come_is_read_in_few_turns(void **state)
 	http_world_stop(&world);
 }
 
+/* Whether a head with this one more line passes; *request as the guard has filled it. */
 static bool line_passes(struct slice line, struct request *request)
 {
 	struct buf bytes = BUF_INIT(4096);
