@@ -282,6 +282,7 @@ static void known_headers_are_found_in_any_case(void **state)
 	}
 }
 
+/* front F4: all tenants were one where identity.tenant_header was a header with a meaning of its own. */
 static void a_tenant_header_may_have_another_meaning_too(void **state)
 {
 	(void)state;
