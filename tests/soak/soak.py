@@ -367,7 +367,7 @@ class Soak:
         for number in range(rounds):
             busy = await self.run_for(options.seconds / rounds, redis)
             await self.settle()
-            await asyncio.sleep(QUIET_SECONDS if rounds > 2 else 0)     # what a burst took goes back to the system meanwhile
+            await asyncio.sleep(QUIET_SECONDS)     # what a burst took goes back to the system meanwhile
             resident, fds = self.gateway.resident_bytes(), self.gateway.fds()
             self.samples.add(time.monotonic() - began, resident, fds, self.gateway.threads(), self.calls, busy)
             if number == rounds // 2 - 1:
