@@ -77,7 +77,7 @@ bool arrays_slow_alone(struct arrays *arrays, uint64_t number);
 /* Whether arrays are off because calls in them wait for the slowest one, and it is time to see if that is still so:
  * arrays_slow_alone is to be told of those that are under way, then arrays_review decides. */
 bool arrays_wants_review(const struct arrays *arrays, uint64_t now_us);
-/* paced: the provider counts requests. */
+/* paced: the provider has shown that it counts requests. */
 void arrays_review(struct arrays *arrays, bool paced, uint64_t now_us);
 /* The call alone of that number has held a slot for so long, from sent_us on. */
 void arrays_alone(struct arrays *arrays, uint64_t number, uint64_t sent_us, double held_us, uint64_t now_us);

@@ -243,7 +243,7 @@ static void learn_alone(const struct batcher *batcher, struct lane_class *class,
 	if (!arrays_wants_review(&class->arrays, now_us))
 		return;
 	find_slow_alone(batcher, class, now_us);
-	arrays_review(&class->arrays, step_us(batcher) > 0, now_us);
+	arrays_review(&class->arrays, batcher->rates->learned_rate.step_us > 0, now_us); /* a configured one may hold nothing */
 }
 
 /* How long until it is known what calls take alone: so many of them, at the pace that is allowed. */

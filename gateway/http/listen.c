@@ -80,18 +80,37 @@ size_t listen_beside(int fd, int *fds, size_t count)
 	return open_shared_tcp(&where, fds, count) ? count : 0;
 }
 
+static struct sockaddr_un unix_address(const struct listen_address *address)
+{
+	struct sockaddr_un where = { .sun_family = AF_UNIX };
+	snprintf(where.sun_path, sizeof where.sun_path, "%s", address->unix_path);
+	return where;
+}
+
+/* What comes of connecting to a unix path. 0: somebody listens there, *holder is who; else an errno, and *holder is 0. */
+static int find_holder(const struct sockaddr_un *where, pid_t *holder)
+{
+	struct ucred peer = { .pid = 0 };
+	socklen_t size = sizeof peer;
+	int why = 0, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	*holder = 0;
+	if (fd < 0)
+		return errno;
+	if (connect(fd, (const struct sockaddr *)where, sizeof *where) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		why = errno;
+	else
+		*holder = peer.pid;
+	close(fd);
+	return why;
+}
+
 /* A socket file that nobody answers on is what a killed process leaves behind. */
 static bool is_stale(const struct sockaddr_un *where)
 {
 	struct stat status;
-	if (stat(where->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
-		return false;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	bool stale = connect(fd, (const struct sockaddr *)where, sizeof *where) < 0 && errno == ECONNREFUSED;
-	close(fd);
-	return stale;
+	pid_t holder;
+	return stat(where->sun_path, &status) == 0 && S_ISSOCK(status.st_mode) && find_holder(where, &holder) == ECONNREFUSED;
 }
 
 void listen_find_file(const struct listen_address *address, struct listen_file *file)
@@ -105,13 +124,12 @@ void listen_find_file(const struct listen_address *address, struct listen_file *
 /* -1 and errno. */
 static int open_unix(const struct listen_address *address, struct listen_file *file)
 {
-	struct sockaddr_un where = { .sun_family = AF_UNIX };
-	size_t len = strlen(address->unix_path);
-	if (len >= sizeof where.sun_path) {
+	struct sockaddr_un where;
+	if (strlen(address->unix_path) >= sizeof where.sun_path) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	memcpy(where.sun_path, address->unix_path, len + 1);
+	where = unix_address(address);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -1;
@@ -127,32 +145,18 @@ static int open_unix(const struct listen_address *address, struct listen_file *f
 	return -1;
 }
 
-/* Who listens on a unix path; 0: the kernel does not say (its queue is full, or it is out of this one's namespace). */
-static pid_t find_holder(const char *path)
-{
-	struct sockaddr_un where = { .sun_family = AF_UNIX };
-	struct ucred holder = { .pid = 0 };
-	socklen_t size = sizeof holder;
-	snprintf(where.sun_path, sizeof where.sun_path, "%s", path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return 0;
-	if (connect(fd, (const struct sockaddr *)&where, sizeof where) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &holder, &size) < 0)
-		holder.pid = 0;
-	close(fd);
-	return holder.pid;
-}
-
 /* What may be wrong, whose it is, and what to do. */
 static void find_hint(const struct listen_address *address, int error, char *hint, size_t bytes)
 {
 	struct stat status;
 	bool used = error == EADDRINUSE, file = used && address->unix_path;
-	pid_t holder = 0;
+	pid_t holder = 0; /* the kernel may not say: a queue is full, or it is out of this one's namespace */
+	struct sockaddr_un where = file ? unix_address(address) : (struct sockaddr_un){ 0 };
+	if (file)
+		find_holder(&where, &holder);
 	if (file && (lstat(address->unix_path, &status) < 0 || !S_ISSOCK(status.st_mode)))
 		snprintf(hint, bytes, " (there is something that is no socket; remove it, or write another path)");
-	else if (file && (holder = find_holder(address->unix_path)) == getpid())
+	else if (holder == getpid())
 		snprintf(hint, bytes, " (this process listens there already: write it once)");
 	else if (holder)
 		snprintf(hint, bytes, " (process %ld listens there: again when it has ended, or write another path)",
