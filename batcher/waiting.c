@@ -526,7 +526,8 @@ bool waiting_held_back(const struct batcher *batcher)
 {
 	if (batcher->common.waits && waiting_rate_us(batcher) <= loop_now(batcher->loop))
 		return true; /* not for a rate */
-	return batcher->run_queue_lanes > 0 && waiting_is_full(batcher);
+	return batcher->run_queue_lanes > 0 && waiting_is_full(batcher) &&
+	       all_held_until_us(batcher) <= loop_now(batcher->loop);
 }
 
 struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
@@ -540,7 +541,9 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 	if (!first_ready(batcher, now_us))
 		return CLOCK_NEVER;
 	uint64_t free_us = slot_free_us(batcher, now_us);
-	uint64_t common_us = waiting_has_others(batcher) ? common_free_us(&batcher->common, now_us) : 0;
+	/* Who stands in the line of all workers is told when there is a slot; who does not yet gets into it by trying to
+	 * take one, as soon as nothing else holds it. */
+	uint64_t common_us = batcher->common.waits ? common_free_us(&batcher->common, now_us) : 0;
 	return free_us > common_us ? free_us : common_us;
 }
 

@@ -265,6 +265,42 @@ static void a_pause_is_all_of_theirs(void **state)
 	end();
 }
 
+/* While all were held it stood in no line in which others would have told it of a free slot, and the slots that they had were taken for
+ * a reason to sleep on, for good. */
+static void who_is_held_by_a_pause_gets_into_the_line_at_its_end(void **state)
+{
+	(void)state;
+	struct batcher *held;
+	begin(2, 100);
+	held = several.worlds[0].batcher;
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(add(1), OUTCOME_OK);
+		turn(1);
+	}
+	assert_int_equal(fake_under_way(), 2);
+	fake_answer(fake_nth(0), 0, answer_upstream_error(OUTCOME_RATE_LIMITED, 429, 5, (struct slice){ NULL, 0 }, "%s", "slower"));
+	uint64_t until_us = several.worlds[0].now_us + 5 * CLOCK_US_PER_S;
+	turn(1);
+	assert_int_equal(add(0), OUTCOME_OK);
+	turn(1);
+	assert_int_equal(fake_under_way(), 2);
+	assert_in_range(batcher_deadline(held), several.worlds[0].now_us, until_us);
+	world_pass(&several.worlds[0], 6 * CLOCK_US_PER_S);
+	assert_in_range(batcher_deadline(held), 0, several.worlds[0].now_us); /* though no slot is free */
+	turn(1);
+	assert_in_range(batcher_deadline(held), several.worlds[0].now_us + 1, CLOCK_NEVER); /* it is told */
+	fake_complete(fake_nth(0), OUTCOME_RATE_LIMITED);
+	turn(1);
+	turn(1);
+	assert_int_equal(fake_under_way(), 2);
+	while (fake_under_way()) {
+		fake_finish(fake_nth(0));
+		turn(1);
+	}
+	assert_int_equal(several.probes[2].outcome, OUTCOME_OK);
+	end();
+}
+
 /* The gateway ends, and its workers one after the other: a slot that one has left lets no call of another out. */
 static void at_the_end_nothing_more_is_sent(void **state)
 {
@@ -539,6 +575,7 @@ int main(void)
 		cmocka_unit_test(how_long_one_waits_for_a_rate_is_known_over_all),
 		cmocka_unit_test(they_take_turns),
 		cmocka_unit_test(a_pause_is_all_of_theirs),
+		cmocka_unit_test(who_is_held_by_a_pause_gets_into_the_line_at_its_end),
 		cmocka_unit_test(at_the_end_nothing_more_is_sent),
 		cmocka_unit_test(no_policy_begins_it_again),
 		cmocka_unit_test(who_may_not_send_any_more_stands_in_nobodys_way),
