@@ -410,12 +410,17 @@ static bool has_no_common_tongue(int reason)
 	}
 }
 
-/* Whether it is over a connection of its own making, and nothing has come back. */
 static bool is_met_with_silence(const struct http_exchange *exchange)
+{
+	return exchange->head_bytes == 0 && exchange->answer.len == 0;
+}
+
+/* Whether it was let out over a connection of its own making. */
+static bool has_connected(const struct http_exchange *exchange)
 {
 	long made = 0;
 	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_NUM_CONNECTS, &made);
-	return made > 0 && http_exchange_status(exchange) == 0 && exchange->answer.len == 0;
+	return made > 0;
 }
 
 /* Whether no TLS came about, and none will until somebody mends a certificate, a file or the provider's address. */
@@ -436,10 +441,24 @@ static bool is_shut_out(const struct http_exchange *exchange)
 		       (has_no_common_tongue(reason) || is_about_us(reason - SSL_AD_REASON_OFFSET));
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
-		return is_about_us(reason - SSL_AD_REASON_OFFSET) && is_met_with_silence(exchange);
+		return is_about_us(reason - SSL_AD_REASON_OFFSET) && has_connected(exchange) &&
+		       is_met_with_silence(exchange);
 	default:
 		return false;
 	}
+}
+
+/*
+ * Whether the connection had been kept, and died before a byte of an answer: most have come to an end by then, and that says
+ * nothing of who answers new ones. libcurl would send again (let_out); but it counts how often it does over all the life of a
+ * handle, ends each sixth time with an error (Curl_retry_request, 7.88 to 8.16), and does not where a body leaves in pieces.
+ */
+static bool has_died_kept(const struct http_exchange *exchange)
+{
+	CURLcode code = (CURLcode)exchange->transfer.result;
+	bool died = code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING;
+	return exchange->held_back || exchange->transfer.turned ||
+	       (died && !has_connected(exchange) && is_met_with_silence(exchange));
 }
 
 static enum exchange_end end_of(const struct http_exchange *exchange)
@@ -460,7 +479,7 @@ static enum exchange_end end_of(const struct http_exchange *exchange)
 		return EXCHANGE_SHUT_OUT;
 	if (!exchange->let_out)
 		return exchange->transfer.starved ? EXCHANGE_NO_MEMORY : EXCHANGE_NOT_SENT;
-	if (exchange->held_back || exchange->transfer.turned)
+	if (has_died_kept(exchange))
 		return EXCHANGE_STALE;
 	if (!http_exchange_sent(exchange))
 		return EXCHANGE_NOT_SENT;

@@ -8,6 +8,7 @@
 
 #include <curl/curl.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -36,6 +37,22 @@ void curl_easy_cleanup(CURL *easy)
 	assert(real);
 	atomic_fetch_add(&handles_thrown_away, 1);
 	real(easy);
+}
+
+/* --- a socket that is dead by the time it is written to --- */
+
+static _Thread_local bool sends_fail; /* this thread's, the next one */
+
+ssize_t send(int fd, const void *bytes, size_t len, int flags)
+{
+	static ssize_t (*real)(int, const void *, size_t, int);
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "send");
+	if (!sends_fail)
+		return real(fd, bytes, len, flags);
+	sends_fail = false;
+	errno = EPIPE;
+	return -1;
 }
 
 /* --- bytes that nobody asked for --- */
@@ -344,6 +361,39 @@ static void a_handle_whose_write_failed_is_as_good_as_new(void **state)
 	end(&world, provider);
 }
 
+static enum provider_then answer_the_first(struct provider_request *request)
+{
+	if (request->on_connection == 0)
+		return answer_well(request);
+	return request->number % 2 ? PROVIDER_CLOSE : PROVIDER_RESET;
+}
+
+/* So often that libcurl counts further than it can (it gives a handle up the sixth time). */
+static void check_kept(enum provider_then (*handler)(struct provider_request *request), bool repeatable)
+{
+	enum { CALLS = 40 };
+	struct world world;
+	struct provider *provider = start_with(&world, handler, NULL);
+	assert_int_equal(outcome_of(&world, repeatable), OUTCOME_OK);
+	for (unsigned i = 0; i < CALLS; i++) {
+		sends_fail = handler == answer_well;
+		assert_int_equal(outcome_of(&world, repeatable), OUTCOME_OK);
+	}
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REPEATS, 0, 0), CALLS);
+	assert_int_equal(read_metric(&world, METRIC_ID_ATTEMPTS, 0, attempt_label(ATTEMPT_FIRST, ATTEMPT_RESULT_OK)),
+			 CALLS + 1);
+	assert_int_equal(provider_requests(provider), handler == answer_well ? CALLS + 1 : 2 * CALLS + 1);
+	end(&world, provider);
+}
+
+static void a_kept_connection_that_dies_is_held_against_nobody(void **state)
+{
+	(void)state;
+	check_kept(answer_the_first, true); /* when it was sent */
+	check_kept(answer_well, true);      /* before */
+	check_kept(answer_well, false);
+}
+
 /* The answer is read in the same breath as the request is written, while the loop still asks whether one can write. */
 static void a_connection_whose_answer_was_there_at_once_is_kept(void **state)
 {
@@ -466,6 +516,7 @@ int main(void)
 		cmocka_unit_test(answers_that_came_whole_before_the_break_are_delivered),
 		cmocka_unit_test(curls_own_second_attempt_is_not_made),
 		cmocka_unit_test(a_handle_whose_write_failed_is_as_good_as_new),
+		cmocka_unit_test(a_kept_connection_that_dies_is_held_against_nobody),
 		cmocka_unit_test(a_connection_whose_answer_was_there_at_once_is_kept),
 		cmocka_unit_test(a_handle_keeps_nothing_of_the_request_before),
 		cmocka_unit_test(a_call_that_waits_has_not_been_sent),
