@@ -6,10 +6,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+enum {
+	PATH_BYTES = sizeof(((struct sockaddr_un *)NULL)->sun_path),
+	LOCK_LOOKS = 1000, /* a second: others hold it for microseconds */
+	LOCK_LOOK_US = 1000
+};
 
 /* One TCP socket; `shared` sets SO_REUSEPORT. -1 and errno. */
 static int open_tcp(const struct sockaddr_in6 *where, bool shared)
@@ -80,37 +87,66 @@ size_t listen_beside(int fd, int *fds, size_t count)
 	return open_shared_tcp(&where, fds, count) ? count : 0;
 }
 
-static struct sockaddr_un unix_address(const struct listen_address *address)
+/* Who listens at a unix path. 0: nobody does, or the kernel does not say. */
+static pid_t find_holder(const char *path)
 {
 	struct sockaddr_un where = { .sun_family = AF_UNIX };
-	snprintf(where.sun_path, sizeof where.sun_path, "%s", address->unix_path);
-	return where;
-}
-
-/* What comes of connecting to a unix path. 0: somebody listens there, *holder is who; else an errno, and *holder is 0. */
-static int find_holder(const struct sockaddr_un *where, pid_t *holder)
-{
 	struct ucred peer = { .pid = 0 };
 	socklen_t size = sizeof peer;
-	int why = 0, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	*holder = 0;
+	snprintf(where.sun_path, sizeof where.sun_path, "%s", path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return errno;
-	if (connect(fd, (const struct sockaddr *)where, sizeof *where) < 0 ||
+		return 0;
+	if (connect(fd, (const struct sockaddr *)&where, sizeof where) < 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
-		why = errno;
-	else
-		*holder = peer.pid;
+		peer.pid = 0;
 	close(fd);
-	return why;
+	return peer.pid;
 }
 
-/* A socket file that nobody answers on is what a killed process leaves behind. */
-static bool is_stale(const struct sockaddr_un *where)
+/* Whether a killed process has left the file behind: no socket has it. One that has, listening or about to, refuses who
+ * comes as another kind, and nobody gets into its queue. */
+static bool is_left(const struct sockaddr_un *where)
 {
 	struct stat status;
-	pid_t holder;
-	return stat(where->sun_path, &status) == 0 && S_ISSOCK(status.st_mode) && find_holder(where, &holder) == ECONNREFUSED;
+	if (stat(where->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
+		return false;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool left = fd >= 0 && connect(fd, (const struct sockaddr *)where, sizeof *where) < 0 && errno == ECONNREFUSED;
+	if (fd >= 0)
+		close(fd);
+	return left;
+}
+
+/* Of those who start at once nobody takes for left what another is making: they come to its folder one after the other, as
+ * long as the descriptor is open. One that cannot be locked, or that a stranger keeps locked, is no reason not to start. */
+static int lock_folder(const char *path)
+{
+	char folder[PATH_BYTES];
+	const char *slash = strrchr(path, '/');
+	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int looks = 0; fd >= 0 && looks < LOCK_LOOKS && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK; looks++)
+		usleep(LOCK_LOOK_US);
+	return fd;
+}
+
+bool listen_bind(int fd, const char *path, bool replace)
+{
+	struct sockaddr_un where = { .sun_family = AF_UNIX };
+	if (strlen(path) >= PATH_BYTES) {
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	snprintf(where.sun_path, sizeof where.sun_path, "%s", path);
+	int lock = lock_folder(path);
+	if (replace && is_left(&where))
+		unlink(path);
+	int why = bind(fd, (const struct sockaddr *)&where, sizeof where) < 0 ? errno : 0;
+	if (lock >= 0)
+		close(lock);
+	errno = why;
+	return !why;
 }
 
 void listen_find_file(const struct listen_address *address, struct listen_file *file)
@@ -124,18 +160,10 @@ void listen_find_file(const struct listen_address *address, struct listen_file *
 /* -1 and errno. */
 static int open_unix(const struct listen_address *address, struct listen_file *file)
 {
-	struct sockaddr_un where;
-	if (strlen(address->unix_path) >= sizeof where.sun_path) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	where = unix_address(address);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -1;
-	if (is_stale(&where))
-		unlink(where.sun_path);
-	if (bind(fd, (const struct sockaddr *)&where, sizeof where) == 0) {
+	if (listen_bind(fd, address->unix_path, true)) {
 		listen_find_file(address, file);
 		return fd;
 	}
@@ -150,10 +178,8 @@ static void find_hint(const struct listen_address *address, int error, char *hin
 {
 	struct stat status;
 	bool used = error == EADDRINUSE, file = used && address->unix_path;
-	pid_t holder = 0; /* the kernel may not say: a queue is full, or it is out of this one's namespace */
-	struct sockaddr_un where = file ? unix_address(address) : (struct sockaddr_un){ 0 };
-	if (file)
-		find_holder(&where, &holder);
+	/* the kernel may not say: a queue is full, it does not listen yet, or it is out of this one's namespace */
+	pid_t holder = file ? find_holder(address->unix_path) : 0;
 	if (file && (lstat(address->unix_path, &status) < 0 || !S_ISSOCK(status.st_mode)))
 		snprintf(hint, bytes, " (there is something that is no socket; remove it, or write another path)");
 	else if (holder == getpid())

@@ -19,14 +19,17 @@ struct listen_file {
 
 /*
  * Bind, to listen_now: `count` sockets of one address into fds, of a unix path only one. Returns how many. A port or path
- * that somebody else serves is refused, another instance of ours too, unless `beside` says that it is us. A stale unix
- * socket is replaced; *file is its name. 0: `error` says what and why; nothing is left open.
+ * that somebody else serves is refused, another instance of ours too, unless `beside` says that it is us. What
+ * a killed process has left at a unix path is replaced; *file is its name. 0: `error` says what and why; nothing is left open.
  */
 size_t listen_open(const struct listen_address *address, bool beside, int *fds, size_t count, struct listen_file *file,
 		   char *error, size_t error_bytes) MUST_CHECK;
 /* Likewise more sockets beside a TCP one that listens already, if it lets others: returns how many of `count` there are
  * now in fds. */
 size_t listen_beside(int fd, int *fds, size_t count);
+/* Give a unix socket its path, in one step for all who ask here; `replace`: in place of what a killed process has left, as
+ * against one that is bound and does not listen yet. False and errno. */
+bool listen_bind(int fd, const char *path, bool replace) MUST_CHECK;
 /* From now on whoever connects is queued, until he is accepted. Allowed if it listens already. False and errno. */
 bool listen_now(int fd);
 /* Whether it is a socket that listens on this address. Port 0 is nobody's. */
@@ -36,7 +39,7 @@ void listen_text(int fd, const struct listen_address *address, char *text, size_
 /* The file that a unix address has now. */
 void listen_find_file(const struct listen_address *address, struct listen_file *file);
 /* Remove a unix socket's file, once; not one that another instance has put in its place. To be called while the socket
- * still listens: a name whose socket refuses is taken over by whoever starts next. */
+ * is still open: the file of one that is not is taken over by whoever starts next. */
 void listen_remove(struct listen_file *file);
 
 #endif

@@ -39,7 +39,9 @@ struct listener {
 	atomic_size_t holders;         /* a: the list of all, as long as it listens, and whoever names it */
 	pthread_mutex_t mutex;         /* of `sockets`, once it is in the list; inside the other one */
 	struct listen_address address; /* with texts of its own */
-	bool given;                    /* to a successor: its file stays */
+	bool given;                    /* m: to a successor: its file stays */
+	size_t exports;                /* m: of its sockets, which somebody has who may become its successor */
+	bool file_due; /* m: it is closed: its file goes, unless it is given, when it is exported no more */
 	enum keeper keeper;
 	unsigned workers;
 	int *sockets; /* ours, each another one */
@@ -344,13 +346,20 @@ struct listener *listeners_find(struct listeners *listeners, const struct listen
 	return listener;
 }
 
+static void remove_due_file_locked(struct listener *listener)
+{
+	if (listener->file_due && !listener->exports && !listener->given)
+		listen_remove(&listener->file);
+}
+
 static void close_listener_locked(struct listeners *listeners, struct listener *listener, bool stays)
 {
+	stays |= listener->given;
 	TAILQ_REMOVE(&listeners->all, listener, next);
 	if (!stays && listener->keeper == KEEPER_STORE)
 		service_forget(listener->name);
-	if (!stays && listener->keeper != KEEPER_UNIT && listener->keeper != KEEPER_PREDECESSOR)
-		listen_remove(&listener->file);
+	listener->file_due = !stays && listener->keeper != KEEPER_UNIT && listener->keeper != KEEPER_PREDECESSOR;
+	remove_due_file_locked(listener);
 	close_sockets(listener);
 	listener_unref(listener);
 }
@@ -359,15 +368,6 @@ void listeners_close(struct listeners *listeners, struct listener *listener)
 {
 	pthread_mutex_lock(&listeners->mutex);
 	close_listener_locked(listeners, listener, false);
-	pthread_mutex_unlock(&listeners->mutex);
-}
-
-void listeners_give(struct listeners *listeners, const char *name)
-{
-	struct listener *listener;
-	pthread_mutex_lock(&listeners->mutex);
-	TAILQ_FOREACH (listener, &listeners->all, next)
-		listener->given |= strcmp(listener->name, name) == 0;
 	pthread_mutex_unlock(&listeners->mutex);
 }
 
@@ -424,16 +424,20 @@ void listeners_free(struct listeners *listeners)
 
 /* ---------------------------------------------------------------- what goes outside */
 
-static bool export_socket(const struct listener *listener, size_t n, struct listener_export *out)
+static bool export_socket(struct listener *listener, size_t n, struct listener_export *out)
 {
 	snprintf(out->name, sizeof out->name, "%s", listener->name);
 	out->fd = fcntl(listener->sockets[n], F_DUPFD_CLOEXEC, 0);
-	return out->fd >= 0;
+	if (out->fd < 0)
+		return false;
+	out->listener = listener_ref(listener);
+	listener->exports++;
+	return true;
 }
 
 struct listener_export *listeners_export(struct listeners *listeners, size_t *count)
 {
-	const struct listener *listener;
+	struct listener *listener;
 	size_t all = 0;
 	bool ok = true;
 	*count = 0;
@@ -447,14 +451,28 @@ struct listener_export *listeners_export(struct listeners *listeners, size_t *co
 	pthread_mutex_unlock(&listeners->mutex);
 	if (ok)
 		return sockets;
-	listeners_export_free(sockets, *count);
+	listeners_export_free(listeners, sockets, *count);
 	return NULL;
 }
 
-void listeners_export_free(struct listener_export *sockets, size_t count)
+void listeners_give(struct listeners *listeners, const struct listener_export *socket)
 {
-	for (size_t i = 0; sockets && i < count; i++)
+	pthread_mutex_lock(&listeners->mutex);
+	socket->listener->given = true;
+	pthread_mutex_unlock(&listeners->mutex);
+}
+
+void listeners_export_free(struct listeners *listeners, struct listener_export *sockets, size_t count)
+{
+	pthread_mutex_lock(&listeners->mutex);
+	for (size_t i = 0; sockets && i < count; i++) {
+		struct listener *listener = sockets[i].listener;
+		listener->exports--;
+		remove_due_file_locked(listener);
 		close(sockets[i].fd);
+		listener_unref(listener);
+	}
+	pthread_mutex_unlock(&listeners->mutex);
 	free(sockets);
 }
 

@@ -60,10 +60,8 @@ void listener_text(const struct listener *listener, char *text, size_t bytes);
 /* The one with this address, for this purpose; NULL: none. */
 struct listener *listeners_find(struct listeners *listeners, const struct listen_address *address, bool admin);
 /* Listen no more: a unix socket's file goes, unless another instance has put its own in its place; the service manager
- * forgets it. What workers have of it is theirs to close. */
+ * forgets it. What workers have of it is theirs to close. While it is exported its file stays: it may be a successor's. */
 void listeners_close(struct listeners *listeners, struct listener *listener);
-/* A successor has the listener of this name too: from now on its file is his. */
-void listeners_give(struct listeners *listeners, const char *name);
 /* At the end of the process: listen no more on what ends with it. What a successor has, and what the service manager
  * keeps, stays with them, with its file: whether there is such. It is closed when nobody uses it any more. */
 bool listeners_end(struct listeners *listeners);
@@ -76,10 +74,14 @@ bool listeners_have(struct listeners *listeners, int fd);
 struct listener_export {
 	int fd;
 	char name[LISTENER_NAME_BYTES]; /* the listener's: several may be of one */
+	struct listener *listener;      /* held */
 };
 /* All sockets there are; *count, to be freed with listeners_export_free. NULL: out of memory or descriptors. */
 struct listener_export *listeners_export(struct listeners *listeners, size_t *count) MUST_CHECK;
-void listeners_export_free(struct listener_export *sockets, size_t count);
+/* A successor has the listener of this socket too: from now on its file is his. */
+void listeners_give(struct listeners *listeners, const struct listener_export *socket);
+/* Close them; of those that were closed here meanwhile and not given the file goes now. NULL is allowed. */
+void listeners_export_free(struct listeners *listeners, struct listener_export *sockets, size_t count);
 
 /* Have the service manager keep what it does not keep yet, so that a restart finds it (base/service.h). */
 void listeners_store(struct listeners *listeners);

@@ -96,7 +96,7 @@ static void end_handover(struct takeover_offer *offer, bool leave_open)
 	loop_unwatch(offer->loop, &handover->watch);
 	if (!leave_open)
 		close(fd);
-	listeners_export_free(handover->sockets, handover->count);
+	listeners_export_free(offer->listeners, handover->sockets, handover->count);
 	handover->sockets = NULL;
 }
 
@@ -209,7 +209,7 @@ static bool yield_listeners(struct takeover_offer *offer, uint64_t used)
 	service_tell("MAINPID=%ld", (long)successor); /* before he tells what only the main process may */
 	for (size_t i = 0; i < handover->count; i++)
 		if (used >> listener_number(handover, i) & 1)
-			listeners_give(offer->listeners, handover->sockets[i].name);
+			listeners_give(offer->listeners, &handover->sockets[i]);
 	offer->given = used >> TAKEOVER_DOOR & 1;
 	log_message(&EVENT_TAKEN_OVER, "by process %ld", (long)successor);
 	end_handover(offer, true);
@@ -275,18 +275,8 @@ static void on_knock(struct loop_watch *watch, uint32_t events)
 	loop_arm(offer->loop, &handover->timer, clock_add(loop_now(offer->loop), HELLO_US));
 }
 
-/* A name that nobody answers at is what a killed process leaves. */
-static bool is_answered(const struct sockaddr_un *where)
-{
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool answered = fd >= 0 && connect(fd, (const struct sockaddr *)where, sizeof *where) == 0;
-	bool refused = fd >= 0 && !answered && errno == ECONNREFUSED;
-	if (fd >= 0)
-		close(fd);
-	return answered || !refused;
-}
-
-static bool is_socket(const char *path)
+/* Whether it is a socket's name, and of one of us: else it is not ours to replace. */
+static bool is_our_socket(const char *path)
 {
 	struct stat status;
 	return lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) && takeover_trusts(status.st_uid);
@@ -295,16 +285,11 @@ static bool is_socket(const char *path)
 /* -1 and errno. */
 static int make_door(const char *path)
 {
-	struct sockaddr_un where = { .sun_family = AF_UNIX };
-	snprintf(where.sun_path, sizeof where.sun_path, "%s", path);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -1;
-	if (is_socket(path) && !is_answered(&where))
-		unlink(path);
 	/* the file gets this mode when it is made: there is no moment at which others may connect */
-	if (fchmod(fd, SOCKET_MODE) == 0 && bind(fd, (const struct sockaddr *)&where, sizeof where) == 0 &&
-	    listen(fd, DOOR_BACKLOG) == 0)
+	if (fchmod(fd, SOCKET_MODE) == 0 && listen_bind(fd, path, is_our_socket(path)) && listen(fd, DOOR_BACKLOG) == 0)
 		return fd;
 	int saved = errno;
 	close(fd);

@@ -10,7 +10,8 @@ import pytest
 from harness.mcp_server import McpServer
 from harness.poll import until
 from harness.ports import free_port
-from harness.reload import reloaded, write
+from harness.reload import reload, reloaded, write
+from harness.wire import Raw
 from test_takeover import begin, ended, short, succeed, take_over  # noqa: F401: fixtures
 
 # A gateway that welcomes whoever comes, hands over so many messages of its listener's sockets, and is killed.
@@ -126,3 +127,69 @@ def test_the_door_follows_the_first_address(make, short):  # noqa: F811
     take_over(gateway, successor)
     ended(gateway)
     assert doors() == ports[2:] and successor.call("echo", {"n": 1}).status == 200
+
+
+# ---- paths ----------------------------------------------------------------------------------------------------------
+
+
+def answers(path):
+    with Raw(path) as there:
+        return there.request("GET", "/healthz").status == 200
+
+
+@pytest.fixture
+def waiting(begin, succeed, silent):  # noqa: F811
+    """waiting(old's listen, new's listen): a gateway, and a successor that has opened its addresses and serves when the test
+    says so."""
+    def build(before, after):
+        old = begin({"listen": before})
+        new = succeed(old, {"listen": after, "mcp": {"await_lists": "60s"},
+                            "upstreams": {"silent": {"dialect": "mcp", "endpoints": [{"url": silent.url()}]}}})
+        new.spawn()
+        until(lambda: old.events("takeover_asked"), "it asks")
+        until(lambda: silent.seen, "it has opened all it has")
+        return old, new
+
+    def go_on(old, new):
+        silent.fail_list = None
+        until(lambda: new.events("ready"), "it serves")
+        old.ended_by_test = True
+        ended(old)
+
+    build.go_on = go_on
+    return build
+
+
+def test_a_path_of_one_that_starts_is_nobody_elses(waiting, make, short):  # noqa: F811
+    """It is bound, and listens only when its predecessor has gone: nobody answers there, and yet nobody has left it."""
+    port, path = f"127.0.0.1:{free_port()}", short / "s"
+    old, new = waiting(port, [port, f"unix:{path}"])
+    assert path.exists()
+    third = make({"listen": f"unix:{path}"})
+    third.refuses()
+    assert "in use" in third.log()
+    write(old, {"listen": [port, f"unix:{path}"]})
+    status, told = reload(old)
+    assert status == 422 and "in use" in told["errors"][0]
+    waiting.go_on(old, new)
+    assert answers(path)
+
+
+def test_a_reload_of_the_old_one_takes_no_path_from_the_new_one(waiting, short):  # noqa: F811
+    """The old one has handed it over, and then closes it."""
+    port, path = f"127.0.0.1:{free_port()}", short / "s"
+    old, new = waiting([port, f"unix:{path}"], [port, f"unix:{path}"])
+    reloaded(old, {"listen": port})
+    waiting.go_on(old, new)
+    assert answers(path)
+
+
+def test_a_path_that_was_handed_over_in_vain_goes(waiting, short):  # noqa: F811
+    port, path = f"127.0.0.1:{free_port()}", short / "s"
+    old, new = waiting([port, f"unix:{path}"], [port, f"unix:{path}"])
+    reloaded(old, {"listen": port})
+    new.process.kill()
+    new.process.wait()
+    new.process = None
+    until(lambda: not path.exists(), "nobody listens there any more")
+    assert answers(tuple(port.split(":")))

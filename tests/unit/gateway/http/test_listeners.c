@@ -65,15 +65,22 @@ static unsigned listener_port(struct listener *listener)
 	return port;
 }
 
-/* All of one process are handed over to another. */
+/* All of one process are handed over to another; to be freed. */
+static struct listener_export *offer(struct listeners *from, struct listeners *to, enum listener_giver giver,
+				     size_t *count)
+{
+	struct listener_export *sockets = listeners_export(from, count);
+	assert_non_null(sockets);
+	for (size_t i = 0; i < *count; i++)
+		listeners_inherit(to, dup(sockets[i].fd), sockets[i].name, giver);
+	return sockets;
+}
+
 static void hand_over(struct listeners *from, struct listeners *to, enum listener_giver giver)
 {
 	size_t count;
-	struct listener_export *sockets = listeners_export(from, &count);
-	assert_non_null(sockets);
-	for (size_t i = 0; i < count; i++)
-		listeners_inherit(to, dup(sockets[i].fd), sockets[i].name, giver);
-	listeners_export_free(sockets, count);
+	struct listener_export *sockets = offer(from, to, giver, &count);
+	listeners_export_free(from, sockets, count);
 }
 
 static bool can_connect(unsigned port)
@@ -248,10 +255,12 @@ static void a_file_that_a_successor_has_stays(void **state)
 	struct listeners *old = listeners_new(), *new = listeners_new();
 	struct listen_address address = unix_address();
 	(void)state;
+	size_t count;
 	open_one(old, &address, WORKERS);
-	hand_over(old, new, GIVER_PREDECESSOR);
+	struct listener_export *sockets = offer(old, new, GIVER_PREDECESSOR, &count);
 	int seat = listener_seat(open_one(new, &address, 1), 0);
-	listeners_give(old, "jitney-unix_s");
+	listeners_give(old, &sockets[0]);
+	listeners_export_free(old, sockets, count);
 	assert_true(listeners_end(old));
 	assert_true(listeners_have(old, seat));
 	close(seat);
@@ -275,6 +284,115 @@ static void a_successor_that_fails_leaves_the_file(void **state)
 	assert_true(is_there());
 	listeners_free(old);
 	assert_false(is_there());
+}
+
+/* A reload of the old one while the new one starts: who gets the file is known at the end of that. */
+static void a_file_that_may_be_a_successors_stays_till_that_is_known(void **state)
+{
+	struct listen_address address = unix_address();
+	(void)state;
+	for (int given = 0; given < 2; given++) {
+		struct listeners *old = listeners_new(), *new = listeners_new();
+		size_t count;
+		struct listener *closed = open_one(old, &address, 1);
+		struct listener_export *sockets = offer(old, new, GIVER_PREDECESSOR, &count);
+		open_one(new, &address, 1);
+		listeners_close(old, closed);
+		assert_true(is_there());
+		if (given)
+			listeners_give(old, &sockets[0]);
+		listeners_export_free(old, sockets, count);
+		assert_int_equal(is_there(), given);
+		if (given)
+			listeners_take_charge(new);
+		listeners_free(new);
+		listeners_free(old);
+		assert_false(is_there());
+	}
+}
+
+/* A reload between the last word of a takeover and the end: what is given away is no more ours to take back. */
+static void a_file_that_was_given_outlives_that_it_is_closed(void **state)
+{
+	struct listeners *old = listeners_new(), *new = listeners_new();
+	struct listen_address address = unix_address();
+	size_t count;
+	(void)state;
+	struct listener *closed = open_one(old, &address, 1);
+	struct listener_export *sockets = offer(old, new, GIVER_PREDECESSOR, &count);
+	open_one(new, &address, 1);
+	listeners_give(old, &sockets[0]);
+	listeners_export_free(old, sockets, count);
+	listeners_close(old, closed);
+	assert_true(is_there());
+	listeners_take_charge(new);
+	listeners_free(new);
+	listeners_free(old);
+	assert_false(is_there());
+}
+
+/* Nobody answers there, and yet nobody has left it. */
+static void a_path_that_does_not_listen_yet_is_somebodys(void **state)
+{
+	struct listeners *old = listeners_new(), *new = listeners_new(), *third = listeners_new();
+	struct listen_address any = tcp("127.0.0.1:0", 0), address = unix_address();
+	(void)state;
+	open_one(old, &any, 1);
+	hand_over(old, new, GIVER_PREDECESSOR);
+	int seat = listener_seat(open_one(new, &address, 1), 0);
+	assert_false(listens(seat));
+	assert_null(listeners_open(third, &address, false, 1, error, sizeof error));
+	assert_non_null(strstr(error, "in use"));
+	assert_null(listeners_open(old, &address, false, 1, error, sizeof error));
+	assert_true(listen_now(seat));
+	assert_true(listen_is(seat, &address) && is_there());
+	close(seat);
+	listeners_free(third);
+	listeners_free(new);
+	listeners_free(old);
+	assert_false(is_there());
+}
+
+/* What a killed process has left is replaced by one of all who start at once. */
+static void of_many_who_replace_a_file_one_does(void **state)
+{
+	enum { ROUNDS = 50, MANY = 6 };
+	struct listen_address address = unix_address();
+	(void)state;
+	for (int round = 0; round < ROUNDS; round++) {
+		int start[2], told[2], stay[2], good = 0;
+		char byte;
+		struct listen_file file;
+		int left;
+		assert_int_equal(listen_open(&address, false, &left, 1, &file, error, sizeof error), 1);
+		close(left);
+		assert_true(pipe(start) == 0 && pipe(told) == 0 && pipe(stay) == 0);
+		pid_t children[MANY];
+		for (int i = 0; i < MANY; i++)
+			if ((children[i] = fork()) == 0) {
+				int fd;
+				close(start[1]);
+				close(stay[1]);
+				byte = read(start[0], &byte, 1) == 0 &&
+				       listen_open(&address, false, &fd, 1, &file, error, sizeof error) == 1 &&
+				       listen_now(fd);
+				_exit(write(told[1], &byte, 1) != 1 || read(stay[0], &byte, 1) != 0);
+			}
+		close(start[0]);
+		close(start[1]);
+		for (int i = 0; i < MANY; i++) {
+			assert_int_equal(read(told[0], &byte, 1), 1);
+			good += byte;
+		}
+		assert_int_equal(good, 1);
+		close(stay[0]);
+		close(stay[1]);
+		for (int i = 0; i < MANY; i++)
+			assert_int_equal(waitpid(children[i], NULL, 0), children[i]);
+		close(told[0]);
+		close(told[1]);
+	}
+	unlink(path);
 }
 
 /* By its number: a path may be the predecessor's, which gives away only what it had when it was asked. */
@@ -323,6 +441,10 @@ int main(void)
 		cmocka_unit_test(a_file_goes_with_its_listener),
 		cmocka_unit_test(a_file_that_a_successor_has_stays),
 		cmocka_unit_test(a_successor_that_fails_leaves_the_file),
+		cmocka_unit_test(a_file_that_may_be_a_successors_stays_till_that_is_known),
+		cmocka_unit_test(a_file_that_was_given_outlives_that_it_is_closed),
+		cmocka_unit_test(a_path_that_does_not_listen_yet_is_somebodys),
+		cmocka_unit_test(of_many_who_replace_a_file_one_does),
 		cmocka_unit_test(who_has_a_path_is_named),
 	};
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
