@@ -191,6 +191,8 @@ struct lane *waiting_lane(struct batcher *batcher, const struct batch_item *item
 /* NULL: out of memory. */
 struct learned_tool *waiting_tool(struct batcher *batcher, unsigned number);
 void waiting_free(struct batcher *batcher, struct lane *lane);
+/* Out of the line, if it is in there, and no turn is spent: its caller's other lanes keep their place. */
+void waiting_pass(struct batcher *batcher, struct lane *lane);
 /* Its turn has come, or seems to have: out of the line. */
 void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us);
 /* Something about the lane has changed: the next tick evaluates it. A ready one is evaluated anyway before it sends;

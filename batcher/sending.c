@@ -432,14 +432,18 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 	send_filled(batcher, batch, FLUSH_SPLIT, now_us);
 }
 
-/* Judged again now that there is room: the hurried one may have left since. */
+/* Judged again now that there is room: the hurried one may have left since. Of a tool that has been paused since nothing
+ * leaves, and that is no turn of its callers. */
 static void serve_lane(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	bool held_off = waiting_tool_held_until_us(batcher, lane) > now_us;
-	if (held_off || !TAILQ_EMPTY(&lane->again)) {
+	if (waiting_tool_held_until_us(batcher, lane) > now_us) {
+		waiting_pass(batcher, lane);
+		waiting_evaluate(batcher, lane, now_us);
+		return;
+	}
+	if (!TAILQ_EMPTY(&lane->again)) {
 		waiting_take(batcher, lane, now_us);
-		if (!held_off)
-			send_again(batcher, lane, now_us);
+		send_again(batcher, lane, now_us);
 		waiting_evaluate(batcher, lane, now_us);
 		return;
 	}

@@ -157,8 +157,7 @@ static void set_ready(struct batcher *batcher, struct lane *lane, uint64_t now_u
 	lane->ready_us = now_us;
 }
 
-/* Out of the line of those that may send, if it is in there. */
-static void leave_line(struct batcher *batcher, struct lane *lane)
+void waiting_pass(struct batcher *batcher, struct lane *lane)
 {
 	if (!lane->entry)
 		return;
@@ -195,7 +194,7 @@ static void review_turn(struct batcher *batcher, struct lane *lane)
 	bool same_turn = !lane->entry->of_one || (only_caller(lane, &caller) && run_queue_is_of(lane, caller));
 	if (same_band && same_turn)
 		return;
-	leave_line(batcher, lane);
+	waiting_pass(batcher, lane);
 	set_ready(batcher, lane, loop_now(batcher->loop));
 	lane->ready_us = ready_us;
 }
@@ -203,7 +202,7 @@ static void review_turn(struct batcher *batcher, struct lane *lane)
 void waiting_mark_dirty(struct batcher *batcher, struct lane *lane)
 {
 	if (lane->items == 0 && TAILQ_EMPTY(&lane->again)) {
-		leave_line(batcher, lane);
+		waiting_pass(batcher, lane);
 		lane->completed = false; /* those who had gathered have gone another way */
 	}
 	if (lane->entry)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "batcher/pauses.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/batcher_test.h"
 
@@ -215,6 +216,44 @@ static void without_memory_for_turns_all_are_served(void **state)
 }
 
 /* back B5: 21 equal callers, one of whom sends each call with an Idempotency-Key, and so in a lane of its own. */
+/* Its lane stood first in its caller's name; nothing of that caller leaves, so another of his calls has the turn. */
+static void a_tool_that_pauses_spends_no_turn(void **state)
+{
+	(void)state;
+	struct pauses *pauses = pauses_new();
+	struct probe busy, paused, next, other;
+	assert_non_null(pauses);
+	start_narrow(BATCH_OFF);
+	batcher_share_pauses(world.batcher, pauses);
+	add(&busy, NULL, 0, 3);
+	world_tick(&world);
+	pauses_prolong_tool(pauses, 1, world.now_us + 1); /* so that its calls have a lane of their own */
+	call_init(&world, &paused, 1);
+	paused.item.tool = 1;
+	assert_int_equal(call_add(&paused), OUTCOME_OK);
+	world_tick(&world);
+	world_pass(&world, 2);
+	world_tick(&world); /* it stands in the line */
+	add(&next, NULL, 2, 1);
+	add(&other, NULL, 3, 2);
+	world_tick(&world);
+	pauses_prolong_tool(pauses, 1, world.now_us + CLOCK_US_PER_S);
+	finish_one();
+	finish_one();
+	assert_own(&busy);
+	assert_own(&next);
+	assert_int_equal(other.answered + paused.answered, 0);
+	finish_one();
+	assert_own(&other);
+	assert_int_equal(fake_under_way(), 0);
+	world_pass(&world, CLOCK_US_PER_S);
+	world_tick(&world);
+	finish_one();
+	assert_own(&paused);
+	world_stop(&world);
+	pauses_unref(pauses);
+}
+
 static void keys_buy_no_larger_share(void **state)
 {
 	enum { CALLERS = 20, EACH = 20 };
@@ -300,6 +339,7 @@ static void of_large_batches_one_is_written_a_turn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_tool_that_pauses_spends_no_turn),
 		cmocka_unit_test(keys_buy_no_larger_share),
 		cmocka_unit_test(a_single_call_leaves_with_the_next_batch),
 		cmocka_unit_test(lanes_are_served_in_turn_when_slots_free),
