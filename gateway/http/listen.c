@@ -126,7 +126,8 @@ static int lock_folder(const char *path)
 	const char *slash = strrchr(path, '/');
 	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	for (int looks = 0; fd >= 0 && looks < LOCK_LOOKS && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK; looks++)
+	for (int looks = 0; fd >= 0 && looks < LOCK_LOOKS && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	     looks++)
 		usleep(LOCK_LOOK_US);
 	return fd;
 }
