@@ -559,13 +559,12 @@ static void tick_provider(struct dispatch *dispatch, struct provider *provider, 
 void dispatch_tick(struct dispatch *dispatch, uint64_t now_us)
 {
 	assert_owner(worker_owner(dispatch->worker));
-	struct provider *first = dispatch->first, *provider, *after;
-	for (provider = first; provider; provider = TAILQ_NEXT(provider, next))
-		tick_provider(dispatch, provider, now_us);
-	for (provider = TAILQ_FIRST(&dispatch->providers); provider != first; provider = TAILQ_NEXT(provider, next))
-		tick_provider(dispatch, provider, now_us);
-	for (provider = TAILQ_FIRST(&dispatch->providers); provider; provider = after) {
+	struct provider *provider = dispatch->first, *after;
+	for (size_t left = dispatch->provider_count; left; left--, provider = after) {
+		if (!provider)
+			provider = TAILQ_FIRST(&dispatch->providers);
 		after = TAILQ_NEXT(provider, next);
+		tick_provider(dispatch, provider, now_us);
 		provider_close_if_over(provider);
 	}
 }

@@ -88,6 +88,7 @@ struct dispatch {
 	struct worker *worker;
 	struct flights *flights;
 	struct providers providers; /* the open ones, by when they were opened */
+	size_t provider_count;      /* of them */
 	struct provider *first;     /* who goes first: behind who wrote large requests last; NULL: the list's first */
 	struct fetches under_way;   /* all there are, the oldest first */
 	struct fetches looking;     /* in the tier behind memory */

@@ -122,6 +122,7 @@ void provider_close(struct provider *provider)
 	if (provider->dispatch->first == provider)
 		provider->dispatch->first = TAILQ_NEXT(provider, next);
 	TAILQ_REMOVE(&provider->dispatch->providers, provider, next);
+	provider->dispatch->provider_count--;
 	batcher_free(provider->batcher);
 	provider->batcher = NULL;
 	provider->dispatch = NULL;
@@ -472,6 +473,7 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 		batcher_follow(provider->batcher, before->batcher);
 	provider->dispatch = dispatch;
 	TAILQ_INSERT_TAIL(&dispatch->providers, provider, next);
+	dispatch->provider_count++;
 	show_gone(provider, false);
 	if (provider->source)
 		batcher_watch(provider->batcher, tool_source_watcher(provider->source));
