@@ -45,6 +45,8 @@ separator = "/"
 [proxy.listen]
 host = "127.0.0.1"
 port = {port}
+[observability]
+log_level = "error"
 [[backends]]
 name = "everything"
 transport = "stdio"
@@ -69,7 +71,7 @@ PEERS = {
     "npm:mcp-proxy": Peer("npm", "mcp-proxy", "mcp-proxy", "--host 127.0.0.1 --port {port} --server stream -- node {server} stdio"),
     "supergateway": Peer("npm", "supergateway", "supergateway", "--stdio 'node {server} stdio' --outputTransport streamableHttp "
                          "--stateful --logLevel none --port {port}"),
-    "cargo:mcp-proxy": Peer("cargo", "mcp-proxy", "mcp-proxy", "--config {config}", config=RUST,
+    "cargo:mcp-proxy": Peer("cargo", "mcp-proxy", "mcp-proxy", "--config {config}", "/", config=RUST,
                              beside=("--no-default-features",)),  # what that leaves out is not on a call's way here
 }
 
