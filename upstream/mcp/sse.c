@@ -6,6 +6,8 @@
 
 #include "base/json.h"
 
+enum { FIRST_STEP_BYTES = 256 /* of a search for the end of a line */ };
+
 void sse_init(struct sse *sse, size_t max_event_bytes)
 {
 	*sse = (struct sse){ .retry_ms = UINT64_MAX };
@@ -24,15 +26,21 @@ void sse_dropped(struct sse *sse, size_t count)
 	sse->scanned -= count;
 }
 
-/* The first end of a line from `at` on, or the text's. */
+/* The first end of a line from `at` on, or the text's. In steps that double: who ends lines with \r alone shall not have all
+ * that follows searched for a \n with each of them. */
 static size_t find_line_end(struct slice text, size_t at)
 {
-	if (at == text.len)
-		return at;
-	const char *from = text.at + at, *feed = memchr(from, '\n', text.len - at);
-	size_t len = feed ? (size_t)(feed - from) : text.len - at;
-	const char *back = len ? memchr(from, '\r', len) : NULL;
-	return at + (back ? (size_t)(back - from) : len);
+	for (size_t step = FIRST_STEP_BYTES; at < text.len; step *= 2) {
+		const char *from = text.at + at;
+		size_t len = step < text.len - at ? step : text.len - at;
+		const char *feed = memchr(from, '\n', len);
+		len = feed ? (size_t)(feed - from) : len;
+		const char *back = len ? memchr(from, '\r', len) : NULL;
+		at += back ? (size_t)(back - from) : len;
+		if (feed || back)
+			break;
+	}
+	return at;
 }
 
 /* The next whole line, without its end. False: it has not ended yet. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "tests/support/alloc_fail.h"
+#include "tests/support/instructions.h"
 #include "upstream/mcp/sse.h"
 
 /* All events' data, each with a | behind it; "!" for too large. */
@@ -159,6 +160,40 @@ static void what_there_is_of_a_lone_line_is_known_before_its_end(void **state)
 	buf_reset(&delivered);
 }
 
+struct stream {
+	char text[16500];
+	size_t len;
+};
+
+static void read_stream(const void *context)
+{
+	const struct stream *stream = context;
+	sse_init(&sse, sizeof stream->text);
+	take((struct slice){ stream->text, stream->len }, false);
+	sse_fini(&sse);
+}
+
+/* So many lines that are empty and end with \r, and so many bytes behind them that end no line. */
+static uint64_t count_stream(size_t lines, size_t behind)
+{
+	static struct stream stream;
+	stream.len = lines + behind;
+	assert_true(stream.len <= sizeof stream.text);
+	memset(stream.text, '\r', lines);
+	memset(stream.text + lines, ':', behind);
+	return count_instructions(read_stream, &stream);
+}
+
+/* A server's megabytes of \r, each with a search for a \n in all the others behind it, held a worker for seconds. */
+static void lines_that_end_with_cr_cost_no_more_for_what_is_behind_them(void **state)
+{
+	(void)state;
+	const uint64_t both = count_stream(500, 16000), lines = count_stream(500, 0), behind = count_stream(0, 16000);
+	if (!both || !lines || !behind)
+		skip(); /* not where they tell something */
+	assert_in_range(both, 1, 2 * (lines + behind));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,6 +203,7 @@ int main(void)
 		cmocka_unit_test(without_memory_it_says_so),
 		cmocka_unit_test(a_lone_line_is_where_it_came),
 		cmocka_unit_test(what_there_is_of_a_lone_line_is_known_before_its_end),
+		cmocka_unit_test(lines_that_end_with_cr_cost_no_more_for_what_is_behind_them),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	buf_fini(&delivered);
