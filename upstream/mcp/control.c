@@ -223,20 +223,21 @@ static void open_due(struct loop_timer *timer, uint64_t now_us)
 	go_on_opening(control);
 }
 
-bool mcp_control_want(struct mcp_control *control, const char **why)
+bool mcp_control_is_ready(const struct mcp_control *control, const char **why)
 {
 	const struct mcp_session *session = &control->session;
-	*why = NULL;
-	if (session->state == MCP_READY)
-		return true;
-	if (session->state != MCP_FAILED && session->state != MCP_IDLE)
-		return false; /* it is being opened */
-	/* somebody asks: sooner than the backoff would have it, but no server is asked more than once a second */
-	uint64_t latest_us = clock_add(loop_now(control->loop), OPEN_AGAIN_US);
-	if (control->open_timer.due_us > latest_us)
-		loop_arm(control->loop, &control->open_timer, latest_us);
 	*why = session->state == MCP_FAILED ? session->why : NULL;
-	return false;
+	return session->state == MCP_READY;
+}
+
+bool mcp_control_want(struct mcp_control *control, const char **why)
+{
+	const enum mcp_state state = control->session.state;
+	/* sooner than the backoff would have it, but no server is asked more than once a second */
+	uint64_t latest_us = clock_add(loop_now(control->loop), OPEN_AGAIN_US);
+	if ((state == MCP_FAILED || state == MCP_IDLE) && control->open_timer.due_us > latest_us)
+		loop_arm(control->loop, &control->open_timer, latest_us);
+	return mcp_control_is_ready(control, why);
 }
 
 /* A server that forgets each session at once must not be made to open them one after the other. */

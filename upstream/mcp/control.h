@@ -16,8 +16,8 @@
 struct mcp_control;
 
 struct mcp_control_events {
-	/* The session has become READY or FAILED: waiting calls may go, or be told. From the loop, never from within
-	 * mcp_control_want. */
+	/* The session has become READY or FAILED: waiting calls may go, or be told (mcp_control_is_ready). From the loop, never
+	 * from within mcp_control_want. */
 	void (*turned)(struct mcp_control *control);
 	/* Whether a call is in the session of `epoch`. */
 	bool (*in_use)(const struct mcp_control *control, unsigned epoch);
@@ -80,7 +80,9 @@ bool mcp_control_leaving(const struct mcp_control *control);
 void mcp_control_fini(struct mcp_control *control);
 void mcp_control_watch(struct mcp_control *control, const struct upstream_watcher *watcher);
 
-/* A call wants to go. True: it can, now. False: wait for `turned`, or (*why set) be told that it is closed. */
+/* Whether calls can go, now. False: they wait for `turned`, or (*why set) are told that it is closed. */
+bool mcp_control_is_ready(const struct mcp_control *control, const char **why) MUST_CHECK;
+/* The same of a call that wants to go, which is a reason to try sooner. */
 bool mcp_control_want(struct mcp_control *control, const char **why) MUST_CHECK;
 /* A request written in session `epoch` was refused (status: HTTP's) because the session is gone: a new one is opened. */
 void mcp_control_lost(struct mcp_control *control, unsigned epoch, unsigned status);

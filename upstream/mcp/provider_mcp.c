@@ -14,7 +14,7 @@ static void control_turned(struct mcp_control *control)
 {
 	struct mcp_upstream *upstream = container_of(control, struct mcp_upstream, control);
 	const char *why;
-	bool ready = mcp_control_want(control, &why);
+	bool ready = mcp_control_is_ready(control, &why);
 	if (!ready && !why)
 		return;
 	/* counted: a callback may end sets and begin others */

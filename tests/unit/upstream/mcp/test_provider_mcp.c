@@ -27,6 +27,7 @@ static atomic_uint calls_seen; /* messages of tools/call */
 static atomic_uint strangers;  /* messages of tools/call for another tool than t */
 static atomic_bool lose_next;  /* answer the next call with 404 */
 static atomic_uint singles;    /* calls that came alone since then */
+static atomic_bool is_out;     /* answer all with 503 */
 static atomic_bool part_ways;  /* refuse arrays, and hold the first single call until the test releases it */
 
 static bool has(const struct provider_request *request, const char *text)
@@ -79,7 +80,9 @@ static enum provider_then serve(struct provider_request *request)
 	struct slice id = { NULL, 0 };
 	if (request->body.len && request->body.at[0] == '{')
 		json_member(request->body, SLICE("id"), &id);
-	if (has(request, "server/discover"))
+	if (atomic_load(&is_out))
+		provider_answer(request, "503 Service Unavailable", NULL, SLICE("later"));
+	else if (has(request, "server/discover"))
 		provider_answer(request, "400 Bad Request", NULL, SLICE("no"));
 	else if (has(request, "\"initialize\""))
 		answer(request, id,
@@ -327,6 +330,30 @@ static void a_call_outlives_the_list_that_its_tool_was_in(void **state)
 
 /* Reads around a write: the session is lost, the write is told so, and the reads go on in two exchanges, of which the
  * second finds out that the server takes no arrays while the first is under way. */
+/* Until so many lists have failed in all; the time of the last. */
+static uint64_t turn_until_failed(struct world *world, size_t lists)
+{
+	uint64_t limit_us = clock_now_us() + PATIENCE_US;
+	while (world->failed_lists < lists && clock_now_us() < limit_us)
+		turn(world);
+	assert_int_equal(world->failed_lists, lists);
+	return clock_now_us();
+}
+
+/* That it has failed again is told to whoever waits, which is not to ask: 1, 2, ... seconds, not one each time. */
+static void a_server_that_nobody_asks_for_is_tried_less_and_less_often(void **state)
+{
+	struct world world;
+	(void)state;
+	world_init(&world);
+	atomic_store(&is_out, true);
+	assert_true(open_upstream(&world));
+	uint64_t first_us = turn_until_failed(&world, 2);
+	assert_in_range(turn_until_failed(&world, 3) - first_us, 3 * CLOCK_US_PER_S / 2, UINT64_MAX);
+	atomic_store(&is_out, false);
+	world_fini(&world);
+}
+
 static void arrays_refused_beside_an_exchange_under_way(void **state)
 {
 	static const struct upstream_events events = { .answered = on_answered, .completed = on_completed };
@@ -428,6 +455,7 @@ int main(void)
 		cmocka_unit_test(calls_that_come_before_the_session_wait_for_it),
 		cmocka_unit_test(a_write_is_seen_once_whatever_becomes_of_its_session),
 		cmocka_unit_test(a_call_outlives_the_list_that_its_tool_was_in),
+		cmocka_unit_test(a_server_that_nobody_asks_for_is_tried_less_and_less_often),
 		cmocka_unit_test(arrays_refused_beside_an_exchange_under_way),
 		cmocka_unit_test(callers_may_leave_at_any_moment),
 		cmocka_unit_test(memory_may_be_out_at_any_moment),
