@@ -58,6 +58,7 @@ void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool param_header
 	*tools = (struct mcp_tools){ .param_headers = param_headers, .ttl_ms = UINT64_MAX };
 	buf_init(&tools->list, max_bytes);
 	buf_init(&tools->cursor, CURSOR_BYTES);
+	buf_init(&tools->earlier, CURSOR_BYTES);
 	buf_put_char(&tools->list, '[');
 }
 
@@ -65,6 +66,7 @@ void mcp_tools_fini(struct mcp_tools *tools)
 {
 	buf_fini(&tools->list);
 	buf_fini(&tools->cursor);
+	buf_fini(&tools->earlier);
 }
 
 /* NULL: it can be used. */
@@ -125,7 +127,14 @@ static enum mcp_page take_refusal(struct mcp_tools *tools, const struct mcp_mess
 	return MCP_PAGE_BAD;
 }
 
-/* The next page's cursor, or the end. */
+static void keep_cursor(struct buf *place, struct slice cursor)
+{
+	buf_reset(place);
+	buf_put(place, cursor);
+}
+
+/* The next page's cursor, or the end. A circle of any length is found, with one cursor kept: R. P. Brent, An improved Monte
+ * Carlo factorization algorithm, BIT 20 (1980), 176-184. */
 static enum mcp_page turn_page(struct mcp_tools *tools, struct slice next)
 {
 	if (!next.len || json_type(next) == JSON_NULL) {
@@ -134,13 +143,14 @@ static enum mcp_page turn_page(struct mcp_tools *tools, struct slice next)
 	}
 	if (json_type(next) != JSON_STRING)
 		return refuse_list(tools, "its nextCursor is no string");
-	if (slice_equal(next, buf_slice(&tools->cursor)))
-		return refuse_list(tools, "its list of tools goes round in circles: a page's nextCursor is its own");
+	if (slice_equal(next, buf_slice(&tools->earlier)))
+		return refuse_list(tools, "its list of tools goes round in circles: a page's nextCursor is that of one before");
 	if (tools->pages >= MCP_PAGES_MAX)
 		return refuse_list(tools, "its list of tools has too many pages");
-	buf_reset(&tools->cursor);
-	buf_put(&tools->cursor, next);
-	return tools->cursor.failed ? refuse_list(tools, "its nextCursor is too long") : MCP_PAGE_MORE;
+	keep_cursor(&tools->cursor, next);
+	if ((tools->pages & (tools->pages - 1)) == 0)
+		keep_cursor(&tools->earlier, next);
+	return tools->cursor.failed || tools->earlier.failed ? refuse_list(tools, "its nextCursor is too long") : MCP_PAGE_MORE;
 }
 
 enum mcp_page mcp_tools_take(struct mcp_tools *tools, const struct mcp_message *answer)

@@ -17,6 +17,7 @@ enum { MCP_PAGES_MAX = 500, MCP_TOOLS_MAX = 10000, MCP_LIST_WHY_BYTES = 200 };
 struct mcp_tools {
 	struct buf list;    /* "[{...},{...}", then "]" */
 	struct buf cursor;  /* raw, of the next page; empty: none */
+	struct buf earlier; /* raw, of page 2, 3, 5, 9, ...: who goes round in circles comes by the last of them again */
 	bool param_headers; /* drop tools whose x-mcp-header annotations are invalid: modern, over HTTP */
 	size_t count, pages, dropped;
 	uint64_t ttl_ms;              /* the smallest of the pages; UINT64_MAX: none said */
