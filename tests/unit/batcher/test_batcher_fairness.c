@@ -215,7 +215,6 @@ static void without_memory_for_turns_all_are_served(void **state)
 		assert_true(nth < 100);
 }
 
-/* back B5: 21 equal callers, one of whom sends each call with an Idempotency-Key, and so in a lane of its own. */
 /* Its lane stood first in its caller's name; nothing of that caller leaves, so another of his calls has the turn. */
 static void a_tool_that_pauses_spends_no_turn(void **state)
 {
@@ -254,6 +253,7 @@ static void a_tool_that_pauses_spends_no_turn(void **state)
 	pauses_unref(pauses);
 }
 
+/* back B5: 21 equal callers, one of whom sends each call with an Idempotency-Key, and so in a lane of its own. */
 static void keys_buy_no_larger_share(void **state)
 {
 	enum { CALLERS = 20, EACH = 20 };
