@@ -451,7 +451,7 @@ static bool is_shut_out(const struct http_exchange *exchange)
 /*
  * Whether the connection had been kept, and died before a byte of an answer: most have come to an end by then, and that says
  * nothing of who answers new ones. libcurl would send again (let_out); but it counts how often it does over all the life of a
- * handle, ends each sixth time with an error (Curl_retry_request, 7.88 to 8.16), and does not where a body leaves in pieces.
+ * handle, ends each sixth time with an error (Curl_retry_request of 7.88), and does not where a body leaves in pieces.
  */
 static bool has_died_kept(const struct http_exchange *exchange)
 {
