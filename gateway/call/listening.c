@@ -52,7 +52,7 @@ static struct listener *open_address(struct gateway *gateway, const struct gener
 	if (!listener)
 		listener = listeners_open(gateway->listeners, address, admin, admin ? 1 : gateway->config->workers,
 					  error, error_bytes);
-	return listener ? listener_ref(listener) : NULL;
+	return listener;
 }
 
 bool gateway_listen(struct gateway *gateway, struct generation *next, char *error, size_t error_bytes)
@@ -73,7 +73,7 @@ bool gateway_listen(struct gateway *gateway, struct generation *next, char *erro
 	return ok;
 }
 
-static void log_listener(const struct log_event *event, const struct listener *listener, bool admin)
+static void log_listener(const struct log_event *event, struct listener *listener, bool admin)
 {
 	char text[TEXT_BYTES];
 	struct log_line line UNCLEARED;

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -12,11 +13,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum {
-	PATH_BYTES = sizeof(((struct sockaddr_un *)NULL)->sun_path),
-	LOCK_LOOKS = 1000, /* a second: others hold it for microseconds */
-	LOCK_LOOK_US = 1000
-};
+#include "base/clock.h"
+
+enum { PATH_BYTES = sizeof(((struct sockaddr_un *)NULL)->sun_path), LOCK_LOOK_US = 1000 };
+#define LOCK_PATIENCE_US CLOCK_US_PER_S /* others hold it for microseconds */
+
+/* What is left of the patience, of whoever waits: who has met a folder that stays locked waits for none until he gets one. */
+static _Atomic uint64_t lock_patience_us = LOCK_PATIENCE_US;
 
 /* One TCP socket; `shared` sets SO_REUSEPORT. -1 and errno. */
 static int open_tcp(const struct sockaddr_in6 *where, bool shared)
@@ -118,21 +121,36 @@ static bool is_left(const struct sockaddr_un *where)
 	return left;
 }
 
+/* False: it is locked, and we do not wait for it any more; or it cannot be. */
+static bool lock_in_time(int fd, uint64_t most_us)
+{
+	uint64_t left_us = atomic_load(&lock_patience_us), waited_us = 0;
+	bool locked;
+	if (most_us > left_us)
+		most_us = left_us;
+	while (!(locked = flock(fd, LOCK_EX | LOCK_NB) == 0) && errno == EWOULDBLOCK && waited_us < most_us) {
+		usleep(LOCK_LOOK_US);
+		waited_us += LOCK_LOOK_US;
+	}
+	atomic_store(&lock_patience_us, locked ? LOCK_PATIENCE_US : left_us > waited_us ? left_us - waited_us : 0);
+	return locked;
+}
+
 /* Of those who start at once nobody takes for left what another is making: they come to its folder one after the other, as
  * long as the descriptor is open. One that cannot be locked, or that a stranger keeps locked, is no reason not to start. */
-static int lock_folder(const char *path)
+static int lock_folder(const char *path, uint64_t most_us)
 {
 	char folder[PATH_BYTES];
 	const char *slash = strrchr(path, '/');
 	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	for (int looks = 0; fd >= 0 && looks < LOCK_LOOKS && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
-	     looks++)
-		usleep(LOCK_LOOK_US);
-	return fd;
+	if (fd < 0 || lock_in_time(fd, most_us))
+		return fd;
+	close(fd);
+	return -1;
 }
 
-bool listen_bind(int fd, const char *path, bool replace)
+bool listen_bind(int fd, const char *path, bool replace, uint64_t most_us)
 {
 	struct sockaddr_un where = { .sun_family = AF_UNIX };
 	if (strlen(path) >= PATH_BYTES) {
@@ -140,7 +158,7 @@ bool listen_bind(int fd, const char *path, bool replace)
 		return false;
 	}
 	snprintf(where.sun_path, sizeof where.sun_path, "%s", path);
-	int lock = lock_folder(path);
+	int lock = lock_folder(path, most_us);
 	if (replace && is_left(&where))
 		unlink(path);
 	int why = bind(fd, (const struct sockaddr *)&where, sizeof where) < 0 ? errno : 0;
@@ -164,7 +182,7 @@ static int open_unix(const struct listen_address *address, struct listen_file *f
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -1;
-	if (listen_bind(fd, address->unix_path, true)) {
+	if (listen_bind(fd, address->unix_path, true, LOCK_PATIENCE_US)) {
 		listen_find_file(address, file);
 		return fd;
 	}
@@ -250,11 +268,16 @@ void listen_text(int fd, const struct listen_address *address, char *text, size_
 	}
 }
 
-void listen_remove(struct listen_file *file)
+bool listen_has_file(const struct listen_file *file)
 {
 	struct stat status;
-	if (file->path && stat(file->path, &status) == 0 && status.st_dev == file->device &&
-	    status.st_ino == file->number)
+	return file->path && stat(file->path, &status) == 0 && status.st_dev == file->device &&
+	       status.st_ino == file->number;
+}
+
+void listen_remove(struct listen_file *file)
+{
+	if (listen_has_file(file))
 		unlink(file->path);
 	file->path = NULL;
 }

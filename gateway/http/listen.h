@@ -3,6 +3,7 @@
 #ifndef JITNEY_GATEWAY_HTTP_LISTEN_H
 #define JITNEY_GATEWAY_HTTP_LISTEN_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/compiler.h"
@@ -28,8 +29,9 @@ size_t listen_open(const struct listen_address *address, bool beside, int *fds, 
  * now in fds. */
 size_t listen_beside(int fd, int *fds, size_t count);
 /* Give a unix socket its path, in one step for all who ask here; `replace`: in place of what a killed process has left, as
- * against one that is bound and does not listen yet. False and errno. */
-bool listen_bind(int fd, const char *path, bool replace) MUST_CHECK;
+ * against one that is bound and does not listen yet. Where a stranger keeps the folder locked it waits for so long at most,
+ * and a process for a second in all. False and errno. */
+bool listen_bind(int fd, const char *path, bool replace, uint64_t most_us) MUST_CHECK;
 /* From now on whoever connects is queued, until he is accepted. Allowed if it listens already. False and errno. */
 bool listen_now(int fd);
 /* Whether it is a socket that listens on this address. Port 0 is nobody's. */
@@ -38,6 +40,8 @@ bool listen_is(int fd, const struct listen_address *address);
 void listen_text(int fd, const struct listen_address *address, char *text, size_t bytes);
 /* The file that a unix address has now. */
 void listen_find_file(const struct listen_address *address, struct listen_file *file);
+/* Whether it is there, and nobody has put his own in its place. */
+bool listen_has_file(const struct listen_file *file);
 /* Remove a unix socket's file, once; not one that another instance has put in its place. To be called while the socket
  * is still open: the file of one that is not is taken over by whoever starts next. */
 void listen_remove(struct listen_file *file);

@@ -41,7 +41,9 @@ struct listener {
 	struct listen_address address; /* with texts of its own */
 	bool given;                    /* m: to a successor: its file stays */
 	size_t exports;                /* m: of its sockets, which somebody has who may become its successor */
-	bool file_due; /* m: it is closed: its file goes, unless it is given, when it is exported no more */
+	bool open;                     /* m: in the list of all */
+	bool leaves;                   /* m: it is closed, and ends when it is exported no more */
+	bool file_due;                 /* m: then its file goes, unless it is given */
 	enum keeper keeper;
 	unsigned workers;
 	int *sockets; /* ours, each another one */
@@ -52,11 +54,13 @@ struct listener {
 
 struct listeners {
 	pthread_mutex_t mutex;
-	bool deferred;                     /* m: nothing of ours listens before somebody accepts */
-	TAILQ_HEAD(, listener) all;        /* m */
-	TAILQ_HEAD(, inherited) inherited; /* m */
+	bool ended;                              /* m: the process ends: nothing is opened any more */
+	bool deferred;                           /* m: nothing of ours listens before somebody accepts */
+	TAILQ_HEAD(listener_list, listener) all; /* m */
+	struct listener_list leaving;            /* m: closed, while exported: a successor may have them, or we again */
+	TAILQ_HEAD(, inherited) inherited;       /* m */
 };
-/* m: under the mutex, which is held while a socket is bound: not for workers */
+/* m: under the mutex, which main's loop takes too: nobody waits under it for anything. Not for workers */
 
 /* ---------------------------------------------------------------- names */
 
@@ -95,6 +99,9 @@ static bool have_port_locked(struct listeners *listeners, const struct listen_ad
 	if (address->unix_path || !port)
 		return false;
 	TAILQ_FOREACH (listener, &listeners->all, next)
+		if (port_of(listener->sockets[0]) == port)
+			return true;
+	TAILQ_FOREACH (listener, &listeners->leaving, next)
 		if (port_of(listener->sockets[0]) == port)
 			return true;
 	TAILQ_FOREACH (inherited, &listeners->inherited, next)
@@ -210,6 +217,7 @@ struct listeners *listeners_new(void)
 		return NULL;
 	pthread_mutex_init(&listeners->mutex, NULL);
 	TAILQ_INIT(&listeners->all);
+	TAILQ_INIT(&listeners->leaving);
 	TAILQ_INIT(&listeners->inherited);
 	return listeners;
 }
@@ -232,6 +240,18 @@ static void free_listener(struct listener *listener)
 	free(listener);
 }
 
+struct listener *listener_ref(struct listener *listener)
+{
+	atomic_fetch_add_explicit(&listener->holders, 1, memory_order_relaxed);
+	return listener;
+}
+
+void listener_unref(struct listener *listener)
+{
+	if (listener && atomic_fetch_sub_explicit(&listener->holders, 1, memory_order_acq_rel) == 1)
+		free_listener(listener);
+}
+
 static struct listener *new_listener(const struct listen_address *address, bool admin, unsigned workers)
 {
 	struct listener *listener = calloc(1, sizeof *listener);
@@ -251,7 +271,7 @@ static struct listener *new_listener(const struct listen_address *address, bool 
 }
 
 /* Sockets of our own, where those inherited are not one for each worker. False: `error` says why. */
-static bool fill_locked(struct listeners *listeners, struct listener *listener, char *error, size_t error_bytes)
+static bool fill_listener(struct listener *listener, bool beside, char *error, size_t error_bytes)
 {
 	size_t wanted = listener->workers > listener->count ? listener->workers - listener->count : 0, opened;
 	int *fds = wanted ? calloc(wanted, sizeof *fds) : NULL;
@@ -262,10 +282,7 @@ static bool fill_locked(struct listeners *listeners, struct listener *listener, 
 	if (listener->count)
 		opened = listen_beside(listener->sockets[0], fds, wanted);
 	else
-		opened = listen_open(&listener->address, have_port_locked(listeners, &listener->address), fds, wanted,
-				     &listener->file, error, error_bytes);
-	for (size_t i = 0; !listeners->deferred && i < opened; i++)
-		listen_now(fds[i]);
+		opened = listen_open(&listener->address, beside, fds, wanted, &listener->file, error, error_bytes);
 	for (size_t i = 0; i < opened; i++)
 		if (!add_socket(listener, fds[i]))
 			close(fds[i]);
@@ -273,37 +290,100 @@ static bool fill_locked(struct listeners *listeners, struct listener *listener, 
 	return listener->count > 0;
 }
 
+/* Whether who comes by its address finds it. */
+static bool is_found(const struct listener *listener)
+{
+	return !listener->address.unix_path || listen_has_file(&listener->file);
+}
+
+/* One that was closed while it is exported; NULL: there is none of this name. */
+static struct listener *open_again(struct listeners *listeners, const char *name)
+{
+	struct listener *listener;
+	pthread_mutex_lock(&listeners->mutex);
+	TAILQ_FOREACH (listener, &listeners->leaving, next)
+		if (strcmp(listener->name, name) == 0 && is_found(listener))
+			break;
+	if (listener && !listeners->ended) {
+		TAILQ_REMOVE(&listeners->leaving, listener, next);
+		TAILQ_INSERT_TAIL(&listeners->all, listener, next);
+		listener->open = true;
+		listener->leaves = listener->file_due = false;
+		listener_ref(listener);
+	}
+	bool ended = listeners->ended;
+	pthread_mutex_unlock(&listeners->mutex);
+	return ended ? NULL : listener;
+}
+
+static void end_listener_locked(struct listener *listener)
+{
+	if (listener->file_due && !listener->given)
+		listen_remove(&listener->file);
+	close_sockets(listener);
+	listener_unref(listener);
+}
+
+static void close_listener_locked(struct listeners *listeners, struct listener *listener, bool stays)
+{
+	if (!listener->open) /* a reload had begun before the end of all */
+		return;
+	listener->open = false;
+	stays |= listener->given;
+	TAILQ_REMOVE(&listeners->all, listener, next);
+	if (!stays && listener->keeper == KEEPER_STORE) {
+		service_forget(listener->name);
+		listener->keeper = KEEPER_NOBODY;
+	}
+	listener->file_due = !stays && listener->keeper != KEEPER_UNIT && listener->keeper != KEEPER_PREDECESSOR;
+	listener->leaves = listener->exports > 0;
+	if (listener->leaves)
+		TAILQ_INSERT_TAIL(&listeners->leaving, listener, next);
+	else
+		end_listener_locked(listener);
+}
+
+/* From now on it is one of all; its sockets from the n-th on are new. False: nothing is opened any more, and it is gone. */
+static bool add_listener(struct listeners *listeners, struct listener *listener, size_t n)
+{
+	pthread_mutex_lock(&listeners->mutex);
+	bool ended = listeners->ended;
+	for (; !ended && !listeners->deferred && n < listener->count; n++)
+		listen_now(listener->sockets[n]);
+	TAILQ_INSERT_TAIL(&listeners->all, listener, next);
+	listener->open = true;
+	if (ended)
+		close_listener_locked(listeners, listener, false);
+	else
+		listener_ref(listener);
+	pthread_mutex_unlock(&listeners->mutex);
+	return !ended;
+}
+
 struct listener *listeners_open(struct listeners *listeners, const struct listen_address *address, bool admin,
 				unsigned workers, char *error, size_t error_bytes)
 {
-	struct listener *listener = new_listener(address, admin, workers);
+	struct listener *listener = new_listener(address, admin, workers), *again;
 	snprintf(error, error_bytes, "out of memory");
 	if (!listener)
 		return NULL;
-	pthread_mutex_lock(&listeners->mutex);
-	bool ok = claim_inherited_locked(listeners, listener);
-	if (ok && listener->count)
-		listen_find_file(&listener->address, &listener->file);
-	ok = ok && fill_locked(listeners, listener, error, error_bytes);
-	if (ok)
-		TAILQ_INSERT_TAIL(&listeners->all, listener, next);
-	pthread_mutex_unlock(&listeners->mutex);
-	if (ok)
-		return listener;
-	free_listener(listener);
-	return NULL;
-}
-
-struct listener *listener_ref(struct listener *listener)
-{
-	atomic_fetch_add_explicit(&listener->holders, 1, memory_order_relaxed);
-	return listener;
-}
-
-void listener_unref(struct listener *listener)
-{
-	if (listener && atomic_fetch_sub_explicit(&listener->holders, 1, memory_order_acq_rel) == 1)
+	again = open_again(listeners, listener->name);
+	if (again) {
 		free_listener(listener);
+		return again;
+	}
+	pthread_mutex_lock(&listeners->mutex);
+	bool ok = claim_inherited_locked(listeners, listener), beside = have_port_locked(listeners, address);
+	size_t claimed = listener->count;
+	pthread_mutex_unlock(&listeners->mutex);
+	if (claimed)
+		listen_find_file(&listener->address, &listener->file);
+	if (!ok || !fill_listener(listener, beside, error, error_bytes)) {
+		free_listener(listener);
+		return NULL;
+	}
+	snprintf(error, error_bytes, "cannot listen on %s: the gateway ends", address->text);
+	return add_listener(listeners, listener, claimed) ? listener : NULL;
 }
 
 size_t listener_seats(struct listener *listener)
@@ -328,9 +408,11 @@ unsigned listener_workers(const struct listener *listener)
 	return listener->workers;
 }
 
-void listener_text(const struct listener *listener, char *text, size_t bytes)
+void listener_text(struct listener *listener, char *text, size_t bytes)
 {
-	listen_text(listener->sockets[0], &listener->address, text, bytes);
+	pthread_mutex_lock(&listener->mutex);
+	listen_text(listener->count ? listener->sockets[0] : -1, &listener->address, text, bytes);
+	pthread_mutex_unlock(&listener->mutex);
 }
 
 struct listener *listeners_find(struct listeners *listeners, const struct listen_address *address, bool admin)
@@ -342,26 +424,10 @@ struct listener *listeners_find(struct listeners *listeners, const struct listen
 	TAILQ_FOREACH (listener, &listeners->all, next)
 		if (strcmp(listener->name, name) == 0)
 			break;
+	if (listener)
+		listener_ref(listener);
 	pthread_mutex_unlock(&listeners->mutex);
 	return listener;
-}
-
-static void remove_due_file_locked(struct listener *listener)
-{
-	if (listener->file_due && !listener->exports && !listener->given)
-		listen_remove(&listener->file);
-}
-
-static void close_listener_locked(struct listeners *listeners, struct listener *listener, bool stays)
-{
-	stays |= listener->given;
-	TAILQ_REMOVE(&listeners->all, listener, next);
-	if (!stays && listener->keeper == KEEPER_STORE)
-		service_forget(listener->name);
-	listener->file_due = !stays && listener->keeper != KEEPER_UNIT && listener->keeper != KEEPER_PREDECESSOR;
-	remove_due_file_locked(listener);
-	close_sockets(listener);
-	listener_unref(listener);
 }
 
 void listeners_close(struct listeners *listeners, struct listener *listener)
@@ -391,6 +457,7 @@ static void close_locked(struct listeners *listeners, bool shared_too)
 bool listeners_end(struct listeners *listeners)
 {
 	pthread_mutex_lock(&listeners->mutex);
+	listeners->ended = true;
 	close_locked(listeners, false);
 	bool some = !TAILQ_EMPTY(&listeners->all);
 	pthread_mutex_unlock(&listeners->mutex);
@@ -467,8 +534,10 @@ void listeners_export_free(struct listeners *listeners, struct listener_export *
 	pthread_mutex_lock(&listeners->mutex);
 	for (size_t i = 0; sockets && i < count; i++) {
 		struct listener *listener = sockets[i].listener;
-		listener->exports--;
-		remove_due_file_locked(listener);
+		if (!--listener->exports && listener->leaves) {
+			TAILQ_REMOVE(&listeners->leaving, listener, next);
+			end_listener_locked(listener);
+		}
 		close(sockets[i].fd);
 		listener_unref(listener);
 	}

@@ -43,7 +43,8 @@ size_t listeners_drop_unused(struct listeners *listeners, char name[LISTENER_NAM
 /*
  * Listen on an address for so many workers: with what is inherited first, then with sockets of our own. A port or path
  * that somebody else serves is refused, another instance of ours too. NULL: `error` says what and why; nothing is left
- * open. It listens until listeners_close.
+ * open. It listens until listeners_close, and is held for the caller. One that was closed
+ * while it is exported is opened again.
  */
 struct listener *listeners_open(struct listeners *listeners, const struct listen_address *address, bool admin,
 				unsigned workers, char *error, size_t error_bytes) MUST_CHECK;
@@ -56,14 +57,16 @@ unsigned listener_workers(const struct listener *listener);
 /* A descriptor for the n-th, the caller's to close. -1 and errno: EBADF when it listens no more. */
 int listener_seat(struct listener *listener, size_t n) MUST_CHECK;
 /* Where it really listens, as it is written in the configuration. */
-void listener_text(const struct listener *listener, char *text, size_t bytes);
-/* The one with this address, for this purpose; NULL: none. */
+void listener_text(struct listener *listener, char *text, size_t bytes);
+/* The one with this address, for this purpose, held; NULL: none. */
 struct listener *listeners_find(struct listeners *listeners, const struct listen_address *address, bool admin);
 /* Listen no more: a unix socket's file goes, unless another instance has put its own in its place; the service manager
- * forgets it. What workers have of it is theirs to close. While it is exported its file stays: it may be a successor's. */
+ * forgets it. What workers have of it is theirs to close. While it is exported its file stays: it may be a successor's.
+ * One that is closed already stays so. */
 void listeners_close(struct listeners *listeners, struct listener *listener);
 /* At the end of the process: listen no more on what ends with it. What a successor has, and what the service manager
- * keeps, stays with them, with its file: whether there is such. It is closed when nobody uses it any more. */
+ * keeps, stays with them, with its file: whether there is such. It is closed when nobody uses it any more. Nothing is opened
+ * from then on. */
 bool listeners_end(struct listeners *listeners);
 /* Whether the socket is one of those that are still there. NULL: none is. */
 bool listeners_have(struct listeners *listeners, int fd);
@@ -80,7 +83,8 @@ struct listener_export {
 struct listener_export *listeners_export(struct listeners *listeners, size_t *count) MUST_CHECK;
 /* A successor has the listener of this socket too: from now on its file is his. */
 void listeners_give(struct listeners *listeners, const struct listener_export *socket);
-/* Close them; of those that were closed here meanwhile and not given the file goes now. NULL is allowed. */
+/* Close them; those that were closed here meanwhile, and not opened again, end now, and the file of what was not given goes.
+ * NULL is allowed. */
 void listeners_export_free(struct listeners *listeners, struct listener_export *sockets, size_t count);
 
 /* Have the service manager keep what it does not keep yet, so that a restart finds it (base/service.h). */

@@ -65,7 +65,7 @@ static void end_seat(struct worker_loop *loop, size_t at)
 static bool has_seat(const struct worker_loop *loop, const struct listener *listener, size_t place)
 {
 	for (size_t i = 0; i < loop->seat_count; i++)
-		if (loop->seats[i].listener == listener && loop->seats[i].place == place)
+		if (loop->seats[i].listener == listener && loop->seats[i].place == place && !loop->seats[i].leaves)
 			return true;
 	return false;
 }

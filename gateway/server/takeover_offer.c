@@ -15,6 +15,7 @@
 #include "gateway/server/takeover_message.h"
 
 enum { DOOR_BACKLOG = 8, DOOR_NAME_BYTES = 64, SOCKET_MODE = 0600 };
+#define DOOR_LOCK_US (10 * CLOCK_US_PER_MS)     /* main's loop stands still for it */
 #define HELLO_US (5 * CLOCK_US_PER_S)           /* for each word but READY */
 #define PATIENCE_MOST_US (900 * CLOCK_US_PER_S) /* for READY */
 
@@ -289,7 +290,8 @@ static int make_door(const char *path)
 	if (fd < 0)
 		return -1;
 	/* the file gets this mode when it is made: there is no moment at which others may connect */
-	if (fchmod(fd, SOCKET_MODE) == 0 && listen_bind(fd, path, is_our_socket(path)) && listen(fd, DOOR_BACKLOG) == 0)
+	if (fchmod(fd, SOCKET_MODE) == 0 && listen_bind(fd, path, is_our_socket(path), DOOR_LOCK_US) &&
+	    listen(fd, DOOR_BACKLOG) == 0)
 		return fd;
 	int saved = errno;
 	close(fd);

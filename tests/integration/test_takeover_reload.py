@@ -184,6 +184,27 @@ def test_a_reload_of_the_old_one_takes_no_path_from_the_new_one(waiting, short):
     assert answers(path)
 
 
+@pytest.mark.parametrize("good", [True, False])
+def test_what_a_reload_took_out_another_puts_back(waiting, short, good):  # noqa: F811
+    """It is handed over, and so still there: the old one serves there again, until the new one does."""
+    port, other, path = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}", short / "s"
+    every = [port, other, f"unix:{path}"]
+    old, new = waiting(every, every)
+    with Raw(path) as kept:     # so that the seats of before stay, too
+        kept.request("GET", "/healthz")
+        reloaded(old, {"listen": port})
+        reloaded(old, {"listen": every})
+        assert answers(path) and answers(tuple(other.split(":")))
+    if good:
+        waiting.go_on(old, new)
+    else:
+        new.process.kill()
+        new.process.wait()
+        new.process = None
+        until(lambda: old.events("takeover_failed"), "the old one goes on")
+    assert answers(path) and answers(tuple(other.split(":")))
+
+
 def test_a_path_that_was_handed_over_in_vain_goes(waiting, short):  # noqa: F811
     port, path = f"127.0.0.1:{free_port()}", short / "s"
     old, new = waiting([port, f"unix:{path}"], [port, f"unix:{path}"])

@@ -6,11 +6,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -53,6 +57,7 @@ static struct listener *open_one(struct listeners *listeners, const struct liste
 	struct listener *listener = listeners_open(listeners, address, false, workers, error, sizeof error);
 	if (!listener)
 		fail_msg("%s", error);
+	listener_unref(listener); /* it is held as long as it listens */
 	return listener;
 }
 
@@ -102,6 +107,7 @@ static void each_worker_has_a_socket_and_a_stranger_none(void **state)
 	struct listener *listener = open_one(ours, &any, WORKERS);
 	assert_int_equal(listener_seats(listener), WORKERS);
 	assert_ptr_equal(listeners_find(ours, &any, false), listener);
+	listener_unref(listener);
 	assert_null(listeners_find(ours, &any, true));
 	unsigned port = listener_port(listener);
 	struct listen_address taken = tcp("127.0.0.1:n", port);
@@ -128,8 +134,9 @@ static void what_is_handed_over_is_used_by_address_or_name(void **state)
 	struct listener *same = open_one(new, &fixed, WORKERS);
 	assert_int_equal(listener_port(same), port);
 	assert_int_equal(listener_seats(same), WORKERS);
-	assert_int_equal(listener_port(open_one(new, &other, WORKERS)),
-			 listener_port(listeners_find(old, &other, false)));
+	struct listener *found = listeners_find(old, &other, false);
+	assert_int_equal(listener_port(open_one(new, &other, WORKERS)), listener_port(found));
+	listener_unref(found);
 	assert_int_equal(listeners_drop_unused(new, name), 0);
 	listeners_free(old);
 	assert_true(can_connect(port)); /* the queue is not dropped with its predecessor */
@@ -429,6 +436,133 @@ static void who_has_a_path_is_named(void **state)
 	listeners_free(ours);
 }
 
+/* A reload takes an address out and the next one puts it back, while a successor may have it. */
+static void what_is_closed_and_exported_can_be_opened_again(void **state)
+{
+	struct listen_address addresses[] = { unix_address(), tcp("127.0.0.1:0", 0) };
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		const struct listen_address *address = &addresses[i / 2];
+		struct listeners *old = listeners_new(), *new = listeners_new();
+		bool given = i & 1, file = address->unix_path;
+		size_t count;
+		struct listener *closed = open_one(old, address, 1);
+		struct listener_export *sockets = offer(old, new, GIVER_PREDECESSOR, &count);
+		open_one(new, address, 1);
+		listeners_close(old, closed);
+		assert_null(listeners_find(old, address, false));
+		assert_ptr_equal(open_one(old, address, 1), closed);
+		int seat = listener_seat(closed, 0);
+		assert_true(listens(seat) && listeners_have(old, seat));
+		if (given)
+			listeners_give(old, &sockets[0]);
+		listeners_export_free(old, sockets, count);
+		assert_true(listens(seat) && listeners_have(old, seat));
+		assert_int_equal(is_there(), file);
+		close(seat);
+		assert_int_equal(listeners_end(old), given);
+		assert_int_equal(is_there(), file && given);
+		if (given)
+			listeners_take_charge(new);
+		listeners_free(new);
+		listeners_free(old);
+		assert_false(is_there());
+	}
+}
+
+/* Its file is gone, so nobody would find it. */
+static void what_is_closed_and_lost_is_made_anew(void **state)
+{
+	struct listeners *old = listeners_new();
+	struct listen_address address = unix_address();
+	size_t count;
+	(void)state;
+	struct listener *closed = open_one(old, &address, 1);
+	struct listener_export *sockets = listeners_export(old, &count);
+	assert_non_null(sockets);
+	listeners_close(old, closed);
+	unlink(path);
+	assert_ptr_not_equal(open_one(old, &address, 1), closed);
+	listeners_export_free(old, sockets, count);
+	assert_true(is_there());
+	listeners_free(old);
+}
+
+/* A reload may be under way then. */
+static void nothing_is_opened_after_the_end_and_nothing_closed_twice(void **state)
+{
+	struct listeners *listeners = listeners_new();
+	struct listen_address any = tcp("127.0.0.1:0", 0), address = unix_address();
+	char text[64];
+	(void)state;
+	struct listener *closed = listener_ref(open_one(listeners, &any, 1));
+	struct listener *other = listener_ref(open_one(listeners, &address, 1));
+	assert_false(listeners_end(listeners));
+	assert_null(listeners_open(listeners, &address, false, 1, error, sizeof error));
+	assert_non_null(strstr(error, "the gateway ends"));
+	assert_false(is_there());
+	listener_text(closed, text, sizeof text);
+	listeners_close(listeners, closed);
+	listeners_close(listeners, other);
+	assert_int_equal(listener_seat(closed, 0), -1);
+	listener_unref(closed);
+	listener_unref(other);
+	listeners_free(listeners);
+}
+
+static struct listeners *looked_at; /* while somebody has the folder; NULL: nobody has */
+static int looks;
+
+/* In place of the C library's. */
+int flock(int fd, int operation)
+{
+	size_t count;
+	if (!looked_at)
+		return (int)syscall(SYS_flock, fd, operation);
+	looks++;
+	struct listener_export *sockets = listeners_export(looked_at, &count); /* as main's loop does meanwhile */
+	listeners_export_free(looked_at, sockets, count);
+	errno = EWOULDBLOCK;
+	return -1;
+}
+
+int usleep(useconds_t us)
+{
+	return looked_at ? 0 : poll(NULL, 0, (int)us / 1000);
+}
+
+/* Who waits for a stranger's lock holds nobody up, and all who wait do so for a second in all. */
+static void a_folder_that_a_stranger_locks_is_waited_for_once(void **state)
+{
+	struct listeners *listeners = listeners_new();
+	struct listen_address any = tcp("127.0.0.1:0", 0), address = unix_address();
+	(void)state;
+	alarm(60);
+	looked_at = listeners;
+	struct listener *first = open_one(listeners, &address, 1);
+	assert_in_range(looks, 100, 1001);
+	for (int i = 0, before = looks; i < 30; i++) {
+		listeners_close(listeners, first);
+		first = open_one(listeners, &address, 1);
+		assert_int_equal(looks, before + i + 1);
+	}
+	looked_at = NULL; /* he gives it back */
+	listeners_close(listeners, first);
+	first = open_one(listeners, &address, 1);
+	listeners_close(listeners, first);
+	looked_at = listeners;
+	looks = 0;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(listen_bind(fd, path, true, 10000));
+	assert_in_range(looks, 2, 11);
+	unlink(path);
+	close(fd);
+	looked_at = NULL;
+	open_one(listeners, &any, 1);
+	alarm(0);
+	listeners_free(listeners);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -446,6 +580,10 @@ int main(void)
 		cmocka_unit_test(a_path_that_does_not_listen_yet_is_somebodys),
 		cmocka_unit_test(of_many_who_replace_a_file_one_does),
 		cmocka_unit_test(who_has_a_path_is_named),
+		cmocka_unit_test(what_is_closed_and_exported_can_be_opened_again),
+		cmocka_unit_test(what_is_closed_and_lost_is_made_anew),
+		cmocka_unit_test(nothing_is_opened_after_the_end_and_nothing_closed_twice),
+		cmocka_unit_test(a_folder_that_a_stranger_locks_is_waited_for_once),
 	};
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
