@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 
@@ -95,11 +96,14 @@ void tracker_look_ahead(struct answer_tracker *tracker, struct slice body, size_
 	json_look_ahead(&tracker->ahead, (struct slice){ body.at + at, body.len - at }, at, tracker->depth);
 }
 
-void tracker_look_ahead_whole(struct answer_tracker *tracker, struct slice body)
+void tracker_look_ahead_behind_blanks(struct answer_tracker *tracker, struct slice body, size_t at)
 {
-	struct slice value = json_trim(body);
-	if (value.len)
-		tracker_look_ahead(tracker, body, (size_t)(value.at - body.at));
+	at = at < tracker->blank_to ? tracker->blank_to : at;
+	while (at < body.len && memchr(" \n\t\r", body.at[at], 4))
+		at++;
+	tracker->blank_to = at;
+	if (at < body.len)
+		tracker_look_ahead(tracker, body, at);
 }
 
 static void mark_answered(struct answer_tracker *tracker, size_t index)

@@ -30,6 +30,7 @@ struct answer_tracker {
 	bool cut;       /* what tracker_check has not let pass last ends in mid-value: what follows may belong to it */
 	struct json_scratch scratch;
 	struct json_ahead ahead; /* of the part of the body that has not ended */
+	size_t blank_to;         /* where the last of the blanks before it ended that have been passed over */
 	struct json_fault fault; /* the first; what: NULL while nothing was wrong; at: in the body */
 	struct slice sound;      /* the last part of the body that tracker_check has let pass */
 	bool *answered;          /* by index; the decoder's */
@@ -65,8 +66,9 @@ bool tracker_check(struct answer_tracker *tracker, struct slice body, struct sli
 
 /* That part has not ended yet, and begins here: what there is of it is looked at. */
 void tracker_look_ahead(struct answer_tracker *tracker, struct slice body, size_t at);
-/* The same, of the first value of a body that will be checked as a whole, without the blanks around it. */
-void tracker_look_ahead_whole(struct answer_tracker *tracker, struct slice body);
+/* The same, of the first value from there on, which follows blanks. They are passed over once, however often there is more
+ * of the body; `at` never becomes less. */
+void tracker_look_ahead_behind_blanks(struct answer_tracker *tracker, struct slice body, size_t at);
 
 /* Hand over the answer to a call that has none. NULL (out of memory) becomes an error. Not by place, unless proven. */
 void tracker_emit(struct answer_tracker *tracker, size_t index, struct answer *answer);

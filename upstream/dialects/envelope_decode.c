@@ -130,14 +130,6 @@ static void take_line(struct envelope_decoder *decoder, struct slice body, size_
 	decoder->line = end;
 }
 
-/* What there is of a line that has not ended. */
-static void look_at_line(struct envelope_decoder *decoder, struct slice body)
-{
-	struct slice line = json_trim((struct slice){ body.at + decoder->line, body.len - decoder->line });
-	if (line.len)
-		tracker_look_ahead(&decoder->tracker, body, (size_t)(line.at - body.at));
-}
-
 /* Lines end where the answer does: the last one may have come without its end. */
 static bool read_lines(struct envelope_decoder *decoder, struct slice body, bool last)
 {
@@ -147,8 +139,8 @@ static bool read_lines(struct envelope_decoder *decoder, struct slice body, bool
 		if (newline)
 			take_line(decoder, body, decoder->scanned);
 	}
-	if (!last && !decoder->tracker.broken)
-		look_at_line(decoder, body);
+	if (!last && !decoder->tracker.broken) /* what there is of a line that has not ended */
+		tracker_look_ahead_behind_blanks(&decoder->tracker, body, decoder->line);
 	if (last && !decoder->tracker.broken) {
 		take_line(decoder, body, body.len);
 		tracker_end_list(&decoder->tracker);

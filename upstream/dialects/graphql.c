@@ -359,7 +359,7 @@ static bool graphql_feed(struct dialect_decoder *base, struct slice body)
 	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tracker.base);
 	if (decoder->merge == MERGE_ARRAY)
 		return read_list(decoder, body, false);
-	tracker_look_ahead_whole(&decoder->tracker, body); /* errors may stand behind the data */
+	tracker_look_ahead_behind_blanks(&decoder->tracker, body, 0); /* errors may stand behind the data */
 	return true;
 }
 

@@ -495,7 +495,7 @@ static bool key_list_feed(struct dialect_decoder *base, struct slice body)
 		return true;
 	if (decoder->route->key.set)
 		return read_list(decoder, body, false);
-	tracker_look_ahead_whole(&decoder->tracker, body);
+	tracker_look_ahead_behind_blanks(&decoder->tracker, body, 0);
 	return true;
 }
 
